@@ -1,0 +1,1 @@
+"""Writes streaming HTTP responses to a durable log while they are generated."""

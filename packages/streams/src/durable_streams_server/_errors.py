@@ -1,0 +1,79 @@
+"""What can go wrong with a log that is nobody's request.
+
+    LogError
+    ├── StreamNotFoundError     no stream at the path, or it was deleted under a reader
+    ├── OffsetOutOfRangeError   the position is past the tail
+    ├── LogClosedError          the log was shut down
+    └── StorageError            the store refused or failed
+        ├── StoreLockedError    another process owns the store file
+        └── StoreFormatError    the file is not a store of ours, or of a newer version
+"""
+
+
+class LogError(Exception):
+    """Base of every error of the log."""
+
+
+class StreamNotFoundError(LogError):
+    """There is no stream at the path, or it was deleted while it was being read."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(path)
+
+    def __str__(self) -> str:
+        return f"there is no stream at {self.path!r}"
+
+
+class OffsetOutOfRangeError(LogError):
+    """A reader asked for a position past the tail: the stream was re-created, or restored."""
+
+    def __init__(self, path: str, position: int, tail: int) -> None:
+        self.path = path
+        self.position = position
+        self.tail = tail
+        super().__init__(path, position, tail)
+
+    def __str__(self) -> str:
+        return (
+            f"offset {self.position} of {self.path!r} is past the tail {self.tail}: "
+            f"the stream is not the one the offset came from; read it again from -1"
+        )
+
+
+class LogClosedError(LogError):
+    """The log is shut down and takes no more operations."""
+
+    def __str__(self) -> str:
+        return "the log is closed"
+
+
+class StorageError(LogError):
+    """The store could not do what it was asked; nothing of the operation was written."""
+
+
+class StoreLockedError(StorageError):
+    """Another process has the store file open."""
+
+    def __init__(self, file: str, owner: str) -> None:
+        self.file = file
+        self.owner = owner
+        super().__init__(file, owner)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.file} is in use by {self.owner}: a SQLite store belongs to one process. "
+            f"Stop that process, or give this one another --store"
+        )
+
+
+class StoreFormatError(StorageError):
+    """The file cannot be opened as a store."""
+
+    def __init__(self, file: str, reason: str) -> None:
+        self.file = file
+        self.reason = reason
+        super().__init__(file, reason)
+
+    def __str__(self) -> str:
+        return f"{self.file} cannot be used as a store: {self.reason}"

@@ -1,0 +1,276 @@
+"""What can be asked of a log and what it can answer.
+
+Operations go in, outcomes come out; both are closed unions of frozen dataclasses, so that a
+caller can ``match`` them and end in ``assert_never``. Positions are byte positions in a stream's
+wire bytes (`durable_transport.protocol.format_offset` prints them).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Producer:
+    """Idempotent producer coordinates of one append (PROTOCOL section 5.2.1)."""
+
+    id: str
+    epoch: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """One stream as the store has it.
+
+    Attributes:
+        id: Incarnation: a path that is deleted and created again gets a new one.
+        tail: Position after the last byte.
+        owner: Node that alone may write to the stream, or None when anybody may.
+        ttl_seconds: Sliding lifetime; `expires_at` (epoch seconds) is the fixed one.
+        touched_at: Last read or write that moved the sliding window, epoch seconds.
+        seq: Last accepted ``Stream-Seq``.
+        closed_by: Producer coordinates of the request that closed the stream.
+    """
+
+    id: int
+    path: str
+    content_type: str
+    tail: int
+    closed: bool
+    created_at: float
+    owner: str | None = None
+    ttl_seconds: int | None = None
+    expires_at: float | None = None
+    touched_at: float = 0.0
+    seq: str | None = None
+    closed_by: Producer | None = None
+
+
+# --------------------------------------------------------------------------- operations
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Create a stream unless it is there already; ``data`` is its first wire bytes.
+
+    With an ``owner``, only appends that name the same owner are accepted until it is closed.
+    """
+
+    path: str
+    content_type: str = DEFAULT_CONTENT_TYPE
+    data: bytes = b""
+    closed: bool = False
+    ttl_seconds: int | None = None
+    expires_at: float | None = None
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Append wire bytes, close the stream, or both in one step.
+
+    Attributes:
+        data: Wire bytes; may be empty only together with ``close``.
+        content_type: Checked against the stream's when given.
+        owner: Must equal the stream's owner.
+        reaping: The caller is not the owner but ends the stream in its place: accepted only when
+            the owner's lease has run out.
+    """
+
+    path: str
+    data: bytes = b""
+    content_type: str | None = None
+    close: bool = False
+    seq: str | None = None
+    producer: Producer | None = None
+    owner: str | None = None
+    reaping: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Delete a stream with its bytes; with ``id``, only that incarnation."""
+
+    path: str
+    id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """A read happened: move the sliding window of a stream that has one."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """The node is alive until ``expires_at`` (epoch seconds)."""
+
+    node_id: str
+    expires_at: float
+
+
+Operation = Create | Append | Delete | Touch | Heartbeat
+
+
+# --------------------------------------------------------------------------- outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The stream is new."""
+
+    ok: ClassVar[bool] = True
+    stream: StreamInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """The stream was there with the same configuration; nothing changed."""
+
+    ok: ClassVar[bool] = True
+    stream: StreamInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The bytes are on disk at ``start`` to ``end``; ``stream`` is how they left it."""
+
+    ok: ClassVar[bool] = True
+    stream: StreamInfo
+    start: int
+    end: int
+    producer: Producer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """This producer's batch is already in the log, or the stream already closed as asked."""
+
+    ok: ClassVar[bool] = True
+    stream: StreamInfo
+    producer: Producer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """The stream is gone."""
+
+    ok: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A touch or a heartbeat is recorded."""
+
+    ok: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """There is no stream at the path (or not that incarnation)."""
+
+    ok: ClassVar[bool] = False
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigMismatch:
+    """The stream is there with another configuration."""
+
+    ok: ClassVar[bool] = False
+    stream: StreamInfo
+
+
+@dataclass(frozen=True, slots=True)
+class StreamClosed:
+    """The stream takes no more appends."""
+
+    ok: ClassVar[bool] = False
+    stream: StreamInfo
+
+
+@dataclass(frozen=True, slots=True)
+class ContentTypeMismatch:
+    """The append named another content type than the stream's."""
+
+    ok: ClassVar[bool] = False
+    stream: StreamInfo
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceConflict:
+    """``Stream-Seq`` is not greater than the last accepted one."""
+
+    ok: ClassVar[bool] = False
+    stream: StreamInfo
+
+
+@dataclass(frozen=True, slots=True)
+class StaleEpoch:
+    """A newer epoch of this producer has written: the caller is fenced off."""
+
+    ok: ClassVar[bool] = False
+    current_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochNotAtZero:
+    """A new epoch has to start at sequence number 0."""
+
+    ok: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceGap:
+    """A batch before this one is missing."""
+
+    ok: ClassVar[bool] = False
+    expected: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotOwner:
+    """Another node owns the stream (or, for a reaper, its owner is still alive)."""
+
+    ok: ClassVar[bool] = False
+    stream: StreamInfo
+
+
+Outcome = (
+    Created
+    | Exists
+    | Appended
+    | Duplicate
+    | Deleted
+    | Noted
+    | NotFound
+    | ConfigMismatch
+    | StreamClosed
+    | ContentTypeMismatch
+    | SequenceConflict
+    | StaleEpoch
+    | EpochNotAtZero
+    | SequenceGap
+    | NotOwner
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a stream: the wire bytes from ``start`` to ``end``.
+
+    Attributes:
+        up_to_date: ``end`` was the tail when this was read.
+        closed: The stream is closed and ``end`` is its final tail: nothing follows.
+    """
+
+    stream: StreamInfo
+    start: int
+    end: int
+    data: bytes
+    up_to_date: bool
+    closed: bool

@@ -1,0 +1,1 @@
+"""Durable transports for httpx and httpx2."""

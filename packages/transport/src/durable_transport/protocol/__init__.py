@@ -1,0 +1,55 @@
+"""What every package of the family has to agree on: headers, offsets, wire models, error codes.
+
+Pure: nothing here does I/O, reads a clock or imports an HTTP library.
+"""
+
+from durable_transport.protocol._codes import ErrorCode, TerminalCode
+from durable_transport.protocol._control import (
+    ControlEvent,
+    ControlMessage,
+    StartPayload,
+    TerminalPayload,
+)
+from durable_transport.protocol._generation import (
+    GenerationPaths,
+    StartAnswer,
+    generation_paths,
+    to_uuid,
+)
+from durable_transport.protocol._headers import (
+    HOP_BY_HOP_HEADERS,
+    ProxyHeader,
+    StreamHeader,
+)
+from durable_transport.protocol._offsets import (
+    BEGINNING,
+    MAX_POSITION,
+    NOW,
+    OFFSET_WIDTH,
+    InvalidOffsetError,
+    format_offset,
+    parse_offset,
+)
+
+__all__ = [
+    "BEGINNING",
+    "HOP_BY_HOP_HEADERS",
+    "MAX_POSITION",
+    "NOW",
+    "OFFSET_WIDTH",
+    "ControlEvent",
+    "ControlMessage",
+    "ErrorCode",
+    "GenerationPaths",
+    "InvalidOffsetError",
+    "ProxyHeader",
+    "StartAnswer",
+    "StartPayload",
+    "StreamHeader",
+    "TerminalCode",
+    "TerminalPayload",
+    "format_offset",
+    "generation_paths",
+    "parse_offset",
+    "to_uuid",
+]

@@ -1,0 +1,50 @@
+"""Naming and addressing of a generation: one upstream response being written to the log."""
+
+from dataclasses import dataclass
+from uuid import UUID, uuid5
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+NIL_UUID = UUID(int=0)
+
+
+def to_uuid(text: str, namespace: UUID = NIL_UUID) -> UUID:
+    """The UUID v5 of a name: the same text gives the same id on every machine."""
+    return uuid5(namespace, text)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationPaths:
+    """Stream paths of one generation, relative to the ``/v1/stream/`` prefix."""
+
+    data: str
+    control: str
+
+
+def generation_paths(session_id: UUID, request_id: UUID) -> GenerationPaths:
+    """Where a generation's two streams are: a wire fact, the same on every node and client."""
+    base = f"generations/{session_id}/{request_id}"
+    return GenerationPaths(data=f"{base}/data", control=f"{base}/control")
+
+
+class StartAnswer(BaseModel):
+    """Answer to ``POST /api/{sessionId}/{requestId}``.
+
+    ``stream_url`` and ``control_url`` are the shape URLs of the original; the two ``durable_*``
+    URLs are the same streams on the Durable Streams surface.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore"
+    )
+
+    session_id: UUID
+    request_id: UUID
+    stream_url: str
+    control_url: str
+    content_type: str | None = None
+    durable_data_url: str | None = None
+    durable_control_url: str | None = None
+    upstream_status: int = 200
+    upstream_headers: list[tuple[str, str]] = []
