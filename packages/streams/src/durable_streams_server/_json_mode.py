@@ -1,0 +1,56 @@
+"""JSON mode (PROTOCOL section 9.1): messages as JSON text plus one comma each. Pure.
+
+Stored bytes are wire bytes: a read is ``[`` + bytes without the last comma + ``]``, with no
+parsing and no re-encoding. Flattening an array by one level is taking off its brackets.
+"""
+
+import json
+from typing import Any
+
+import pydantic_core
+
+_JSON_WHITESPACE = b" \t\r\n"
+
+
+class InvalidJsonError(ValueError):
+    """The body is not one JSON text."""
+
+
+def is_json(content_type: str) -> bool:
+    """Streams of this content type are in JSON mode."""
+    return content_type.partition(";")[0].strip().lower() == "application/json"
+
+
+def json_record(text: bytes) -> bytes:
+    """The wire bytes of one message, given its JSON text (which is trusted to be JSON)."""
+    return text + b","
+
+
+def json_body_records(body: bytes) -> bytes:
+    """The wire bytes of a request body: one message, or those of an array of messages.
+
+    Returns:
+        Empty bytes for an empty array: the caller decides whether that is allowed.
+
+    Raises:
+        InvalidJsonError: the body is not JSON in UTF-8. The text says where.
+    """
+    try:
+        pydantic_core.from_json(body, allow_inf_nan=False, cache_strings="none")
+    except ValueError as error:
+        raise InvalidJsonError(f"the body is not JSON: {error}") from error
+    text = body.strip(_JSON_WHITESPACE)
+    if text.startswith(b"["):
+        text = text[1:-1].strip(_JSON_WHITESPACE)
+    return json_record(text) if text else b""
+
+
+def json_array(records: bytes) -> bytes:
+    """The body of a read: the messages of some wire bytes as one JSON array."""
+    return b"[" + records[:-1] + b"]"
+
+
+def json_items(records: bytes) -> list[Any]:
+    """The messages of some wire bytes, parsed."""
+    items: list[Any] = json.loads(json_array(records))
+    return items

@@ -1,0 +1,323 @@
+"""Decides what a batch of operations does to the streams it names. Pure.
+
+The rules, in the order in which an append is checked (PROTOCOL sections 5.2 and 5.2.1):
+
+1. no stream (or an expired one)           -> `NotFound`
+2. closed: by this very producer batch     -> `Duplicate`
+           close-only, no producer         -> `Duplicate`
+           anything else                   -> `StreamClosed`
+3. owned by another node                   -> `NotOwner` (a reaper may write once the lease ran out)
+4. another content type                    -> `ContentTypeMismatch`
+5. producer: older epoch                   -> `StaleEpoch`
+             newer epoch, seq not 0        -> `EpochNotAtZero`
+             seq already accepted          -> `Duplicate`
+             seq further than the next one -> `SequenceGap`
+6. Stream-Seq not greater than the last    -> `SequenceConflict`
+7.                                         -> `Appended`
+
+A group of operations is all or nothing: one refusal and none of it happens.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from durable_streams_server._model import (
+    Append,
+    Appended,
+    ConfigMismatch,
+    ContentTypeMismatch,
+    Create,
+    Created,
+    Delete,
+    Deleted,
+    Duplicate,
+    EpochNotAtZero,
+    Exists,
+    Heartbeat,
+    NotFound,
+    Noted,
+    NotOwner,
+    Operation,
+    Outcome,
+    Producer,
+    SequenceConflict,
+    SequenceGap,
+    StaleEpoch,
+    StreamClosed,
+    StreamInfo,
+    Touch,
+)
+
+ProducerKey = tuple[int, str]
+"""Stream id and producer id."""
+ProducerState = tuple[int, int]
+"""Current epoch and last accepted sequence number."""
+
+
+@dataclass(slots=True)
+class State:
+    """What the store holds for the streams a batch names, and what the batch makes of it."""
+
+    streams: dict[str, StreamInfo] = field(default_factory=dict)
+    producers: dict[ProducerKey, ProducerState] = field(default_factory=dict)
+    leases: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Effects:
+    """What a batch changes, net of what it undoes itself. The store writes it in one transaction.
+
+    Attributes:
+        streams: New or changed streams by id.
+        created: Ids in `streams` that the store does not have yet.
+        deleted: Streams to remove, with bytes and producers.
+        chunks: New wire bytes by stream id, in order.
+        starts: Position at which a stream's new bytes begin.
+    """
+
+    streams: dict[int, StreamInfo] = field(default_factory=dict)
+    created: set[int] = field(default_factory=set)
+    deleted: dict[int, StreamInfo] = field(default_factory=dict)
+    chunks: dict[int, list[bytes]] = field(default_factory=dict)
+    starts: dict[int, int] = field(default_factory=dict)
+    producers: dict[ProducerKey, ProducerState] = field(default_factory=dict)
+    leases: dict[str, float] = field(default_factory=dict)
+
+
+def is_expired(stream: StreamInfo, now: float) -> bool:
+    """The stream's fixed or sliding lifetime is over at ``now`` (epoch seconds)."""
+    if stream.expires_at is not None and stream.expires_at <= now:
+        return True
+    return stream.ttl_seconds is not None and stream.touched_at + stream.ttl_seconds <= now
+
+
+def same_content_type(one: str, other: str) -> bool:
+    """Content types are the same media type; parameters and case do not count."""
+    return one == other or _media_type(one) == _media_type(other)
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+class Planner:
+    """Applies operations to a `State`, collecting `Effects`.
+
+    Args:
+        state: Everything the batch can refer to; changed in place as operations succeed.
+        now: Epoch seconds.
+        new_id: Gives the id of a new stream: never one that was used before.
+    """
+
+    def __init__(self, state: State, now: float, new_id: Callable[[], int]) -> None:
+        self.state = state
+        self.effects = Effects()
+        self._now = now
+        self._new_id = new_id
+
+    def run(self, group: Sequence[Operation]) -> tuple[Outcome, ...]:
+        """Decide one group; nothing of it happens unless every outcome is ``ok``."""
+        if len(group) == 1:
+            # The common case: a refused operation has changed nothing, so there is nothing to undo.
+            return (self._decide(group[0]),)
+        kept_state, kept_effects = _copy_state(self.state), _copy_effects(self.effects)
+        outcomes = tuple(self._decide(operation) for operation in group)
+        if not all(outcome.ok for outcome in outcomes):
+            self.state, self.effects = kept_state, kept_effects
+        return outcomes
+
+    def _decide(self, operation: Operation) -> Outcome:
+        match operation:
+            case Append():
+                return self._append(operation)
+            case Create():
+                return self._create(operation)
+            case Delete():
+                return self._delete(operation)
+            case Touch():
+                return self._touch(operation)
+            case Heartbeat():
+                self.state.leases[operation.node_id] = operation.expires_at
+                self.effects.leases[operation.node_id] = operation.expires_at
+                return Noted()
+
+    # ------------------------------------------------------------------ operations
+
+    def _append(self, op: Append) -> Outcome:
+        stream = self._live_stream(op.path)
+        if stream is None:
+            return NotFound(op.path)
+        if stream.closed:
+            return _append_to_closed(op, stream)
+        if stream.owner is not None and not self._may_write(op, stream.owner):
+            return NotOwner(stream)
+        if (
+            op.content_type is not None
+            and op.data
+            and not same_content_type(op.content_type, stream.content_type)
+        ):
+            return ContentTypeMismatch(stream)
+        if op.producer is not None:
+            refusal = self._check_producer(op.producer, stream)
+            if refusal is not None:
+                return refusal
+        if op.seq is not None and stream.seq is not None and op.seq <= stream.seq:
+            return SequenceConflict(stream)
+        return self._accept(op, stream)
+
+    def _accept(self, op: Append, stream: StreamInfo) -> Appended:
+        start, end = stream.tail, stream.tail + len(op.data)
+        changed = replace(
+            stream,
+            tail=end,
+            closed=op.close,
+            owner=None if op.close else stream.owner,
+            touched_at=self._now if stream.ttl_seconds is not None else stream.touched_at,
+            seq=stream.seq if op.seq is None else op.seq,
+            closed_by=op.producer if op.close else None,
+        )
+        self._put(changed)
+        self._add_bytes(changed.id, start, op.data)
+        if op.producer is not None:
+            key = (stream.id, op.producer.id)
+            self.state.producers[key] = (op.producer.epoch, op.producer.seq)
+            self.effects.producers[key] = (op.producer.epoch, op.producer.seq)
+        return Appended(changed, start, end, op.producer)
+
+    def _create(self, op: Create) -> Outcome:
+        existing = self._live_stream(op.path)
+        if existing is not None:
+            return Exists(existing) if _same_config(op, existing) else ConfigMismatch(existing)
+        stream = StreamInfo(
+            id=self._new_id(),
+            path=op.path,
+            content_type=op.content_type,
+            tail=len(op.data),
+            closed=op.closed,
+            created_at=self._now,
+            owner=None if op.closed else op.owner,
+            ttl_seconds=op.ttl_seconds,
+            expires_at=op.expires_at,
+            touched_at=self._now,
+        )
+        self._put(stream)
+        self.effects.created.add(stream.id)
+        self._add_bytes(stream.id, 0, op.data)
+        return Created(stream)
+
+    def _delete(self, op: Delete) -> Outcome:
+        stream = self._live_stream(op.path)
+        if stream is None or (op.id is not None and op.id != stream.id):
+            return NotFound(op.path)
+        self._remove(stream)
+        return Deleted()
+
+    def _touch(self, op: Touch) -> Outcome:
+        stream = self._live_stream(op.path)
+        if stream is None:
+            return NotFound(op.path)
+        if stream.ttl_seconds is not None:
+            self._put(replace(stream, touched_at=self._now))
+        return Noted()
+
+    # ------------------------------------------------------------------ rules
+
+    def _may_write(self, op: Append, owner: str) -> bool:
+        if op.owner != owner:
+            return False
+        return not op.reaping or self.state.leases.get(owner, 0.0) <= self._now
+
+    def _check_producer(
+        self, producer: Producer, stream: StreamInfo
+    ) -> Duplicate | StaleEpoch | EpochNotAtZero | SequenceGap | None:
+        known = self.state.producers.get((stream.id, producer.id))
+        if known is None:
+            return None if producer.seq == 0 else SequenceGap(expected=0, received=producer.seq)
+        epoch, last_seq = known
+        if producer.epoch < epoch:
+            return StaleEpoch(current_epoch=epoch)
+        if producer.epoch > epoch:
+            return None if producer.seq == 0 else EpochNotAtZero()
+        if producer.seq <= last_seq:
+            return Duplicate(stream, replace(producer, seq=last_seq))
+        if producer.seq > last_seq + 1:
+            return SequenceGap(expected=last_seq + 1, received=producer.seq)
+        return None
+
+    # ------------------------------------------------------------------ state and effects
+
+    def _live_stream(self, path: str) -> StreamInfo | None:
+        """The stream at the path; an expired one is removed on sight."""
+        stream = self.state.streams.get(path)
+        if stream is not None and is_expired(stream, self._now):
+            self._remove(stream)
+            return None
+        return stream
+
+    def _put(self, stream: StreamInfo) -> None:
+        self.state.streams[stream.path] = stream
+        self.effects.streams[stream.id] = stream
+
+    def _add_bytes(self, stream_id: int, start: int, data: bytes) -> None:
+        if data:
+            self.effects.chunks.setdefault(stream_id, []).append(data)
+            self.effects.starts.setdefault(stream_id, start)
+
+    def _remove(self, stream: StreamInfo) -> None:
+        del self.state.streams[stream.path]
+        effects = self.effects
+        effects.streams.pop(stream.id, None)
+        effects.chunks.pop(stream.id, None)
+        effects.starts.pop(stream.id, None)
+        effects.deleted[stream.id] = stream
+        effects.created.discard(stream.id)
+        _drop_producers(self.state.producers, stream.id)
+        _drop_producers(effects.producers, stream.id)
+
+
+def _drop_producers(producers: dict[ProducerKey, ProducerState], stream_id: int) -> None:
+    for key in [key for key in producers if key[0] == stream_id]:
+        del producers[key]
+
+
+def _append_to_closed(op: Append, stream: StreamInfo) -> Duplicate | StreamClosed:
+    if op.producer is not None:
+        if op.close and op.producer == stream.closed_by:
+            return Duplicate(stream, op.producer)
+        return StreamClosed(stream)
+    return Duplicate(stream) if op.close and not op.data else StreamClosed(stream)
+
+
+def _same_config(op: Create, stream: StreamInfo) -> bool:
+    return (
+        same_content_type(op.content_type, stream.content_type)
+        and op.closed == stream.closed
+        and op.ttl_seconds == stream.ttl_seconds
+        and op.expires_at == stream.expires_at
+    )
+
+
+def _copy_state(state: State) -> State:
+    return State(dict(state.streams), dict(state.producers), dict(state.leases))
+
+
+def _copy_effects(effects: Effects) -> Effects:
+    return Effects(
+        dict(effects.streams),
+        set(effects.created),
+        dict(effects.deleted),
+        {key: list(value) for key, value in effects.chunks.items()},
+        dict(effects.starts),
+        dict(effects.producers),
+        dict(effects.leases),
+    )
+
+
+def paths_of(groups: Iterable[Sequence[Operation]]) -> set[str]:
+    """The stream paths that a batch names."""
+    return {
+        operation.path
+        for group in groups
+        for operation in group
+        if not isinstance(operation, Heartbeat)
+    }

@@ -1,0 +1,478 @@
+"""The embedded store: one SQLite file, one owning process, nothing to install.
+
+WAL with ``synchronous=FULL``: a commit that has returned survives a power cut. All writes go
+through one connection, used by one thread; readers have connections of their own. Because nobody
+else writes, the write side may remember streams between batches and need not read them again.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import astuple
+from functools import lru_cache
+from pathlib import Path
+from threading import RLock
+from typing import Any, TextIO
+
+from sqlalchemy import Connection, Engine, create_engine, event, pool, select
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from durable_streams_server import _schema as schema
+from durable_streams_server._errors import (
+    StorageError,
+    StoreFormatError,
+    StoreLockedError,
+    StreamNotFoundError,
+)
+from durable_streams_server._json_mode import is_json
+from durable_streams_server._model import Append, Operation, Producer, StreamInfo
+from durable_streams_server._plan import (
+    Effects,
+    Planner,
+    ProducerKey,
+    ProducerState,
+    State,
+    is_expired,
+    paths_of,
+)
+from durable_streams_server._store import Commit
+
+APPLICATION_ID = 0x44535452  # "DSTR": marks the file as ours
+MINIMUM_SQLITE = (3, 35, 0)  # UPDATE ... FROM, RETURNING
+REMEMBERED_STREAMS = 20_000
+READ_CONNECTIONS = 4
+_ROWS_PER_STATEMENT = 500
+
+
+class SqliteStore:
+    """A store in one file, or in memory (``file=None``) for as long as the object lives.
+
+    Raises:
+        StoreLockedError: another process has the file.
+        StoreFormatError: the file is read-only, is not a store of ours, or of a newer version.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self.file = file
+        if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
+            wanted = ".".join(map(str, MINIMUM_SQLITE))
+            raise StorageError(f"SQLite {wanted} or newer is needed, not {sqlite3.sqlite_version}")
+        self._failed: StorageError | None = None
+        self._known: dict[str, StreamInfo] = {}
+        self._known_producers: dict[ProducerKey, ProducerState] = {}
+        self._leases: dict[str, float] = {}
+        self._lock_file = None if file is None else _lock(file)
+        try:
+            self._open()
+        except BaseException:
+            self._unlock()
+            raise
+
+    def _open(self) -> None:
+        if self.file is None:
+            # One connection is the whole database, so readers and the writer take turns.
+            self._read_turn: AbstractContextManager[Any] = RLock()
+            self._write_engine = _engine(None, pool.StaticPool)
+            self._read_engine = self._write_engine
+        else:
+            self._read_turn = nullcontext()
+            self._write_engine = _engine(self.file, pool.NullPool)
+            self._read_engine = _engine(
+                self.file, pool.QueuePool, pool_size=READ_CONNECTIONS, max_overflow=0
+            )
+        with _storage_errors():
+            self._writer = self._write_engine.connect()
+            _prepare(self._writer, self.file)
+            # Whoever wrote a lease here before is gone: the file has one owner at a time.
+            self._writer.exec_driver_sql("DELETE FROM nodes")
+            last_id = self._writer.exec_driver_sql(
+                "SELECT seq FROM sqlite_sequence WHERE name = 'streams'"
+            ).scalar()
+        self._last_id: int = last_id or 0
+
+    def close(self) -> None:
+        """Close the connections and give the file up."""
+        with self._read_turn, _storage_errors():
+            self._writer.close()
+            self._read_engine.dispose()
+            self._write_engine.dispose()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock_file is not None:
+            self._lock_file.close()
+
+    # ------------------------------------------------------------------ writing
+
+    def commit(self, groups: Sequence[Sequence[Operation]], now: float) -> Commit:
+        """See `Store.commit`."""
+        if self._failed is not None:
+            raise self._failed
+        with self._read_turn, self._fail_stop(), _storage_errors():
+            planner = Planner(self._load_state(groups), now, self._new_id)
+            outcomes = [planner.run(group) for group in groups]
+            self._write(planner.effects)
+        self._remember(planner.effects)
+        return Commit(outcomes, planner.effects)
+
+    def _new_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def _load_state(self, groups: Sequence[Sequence[Operation]]) -> State:
+        paths = paths_of(groups)
+        missing = [path for path in paths if path not in self._known]
+        if missing:
+            rows = self._writer.execute(
+                select(schema.streams).where(schema.streams.c.path.in_(missing))
+            )
+            for row in rows:
+                self._known[row.path] = _stream(row)
+        known = self._known
+        streams = {path: known[path] for path in paths if path in known}
+        return State(streams, self._load_producers(groups, streams), dict(self._leases))
+
+    def _load_producers(
+        self, groups: Sequence[Sequence[Operation]], streams: dict[str, StreamInfo]
+    ) -> dict[ProducerKey, ProducerState]:
+        loaded: dict[ProducerKey, ProducerState] = {}
+        for group in groups:
+            for operation in group:
+                if not isinstance(operation, Append) or operation.producer is None:
+                    continue
+                stream = streams.get(operation.path)
+                if stream is None:
+                    continue
+                key = (stream.id, operation.producer.id)
+                state = self._known_producers.get(key) or self._load_producer(key)
+                if state is not None:
+                    loaded[key] = state
+        return loaded
+
+    def _load_producer(self, key: ProducerKey) -> ProducerState | None:
+        row = self._writer.exec_driver_sql(
+            "SELECT epoch, seq FROM producers WHERE stream_id = ? AND producer_id = ?", key
+        ).first()
+        return None if row is None else (row.epoch, row.seq)
+
+    def _write(self, effects: Effects) -> None:
+        if effects == Effects():
+            return
+        run = self._writer.exec_driver_sql
+        run("BEGIN IMMEDIATE")
+        try:
+            for stream_id in effects.deleted:
+                run("DELETE FROM streams WHERE id = ?", (stream_id,))
+            created = [_row(effects.streams[id_]) for id_ in sorted(effects.created)]
+            changed = [
+                _mutable_row(stream)
+                for id_, stream in effects.streams.items()
+                if id_ not in effects.created
+            ]
+            new_chunks = [
+                (id_, effects.streams[id_].tail, b"".join(pieces))
+                for id_, pieces in effects.chunks.items()
+            ]
+            self._run_rows(_INSERT_STREAMS, created)
+            self._run_rows(_UPDATE_STREAMS, changed)
+            self._run_rows(_INSERT_CHUNKS, new_chunks)
+            self._run_rows(_UPSERT_PRODUCERS, [k + v for k, v in effects.producers.items()])
+            self._run_rows(_UPSERT_NODES, list(effects.leases.items()))
+            run("COMMIT")
+        except BaseException:
+            self._rollback()
+            raise
+
+    def _run_rows(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run a statement once for many rows: each step of SQLite costs a turn of the GIL."""
+        for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+            part = rows[start : start + _ROWS_PER_STATEMENT]
+            sql = _with_rows(statement, len(part[0]), len(part))
+            self._writer.exec_driver_sql(sql, tuple(value for row in part for value in row))
+
+    def _rollback(self) -> None:
+        driver = self._writer.connection.driver_connection
+        if driver is not None and driver.in_transaction:
+            driver.rollback()
+
+    def _remember(self, effects: Effects) -> None:
+        if len(self._known) > REMEMBERED_STREAMS:
+            self._forget()
+        for stream in effects.deleted.values():
+            self._known.pop(stream.path, None)
+        for stream in effects.streams.values():
+            self._known[stream.path] = stream
+        if effects.deleted:
+            self._known_producers.clear()
+        self._known_producers.update(effects.producers)
+        self._leases.update(effects.leases)
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._known_producers.clear()
+
+    @contextmanager
+    def _fail_stop(self) -> Iterator[None]:
+        """Nothing is remembered past a failure, and after a failed sync nothing is written.
+
+        A sync that failed may have lost pages of the operating system's cache; trying again could
+        succeed and acknowledge bytes that are gone.
+        """
+        try:
+            yield
+        except StorageError as error:
+            self._forget()
+            if _is_fatal(error.__cause__):
+                self._failed = StorageError(f"{error}; restart to recover what is on disk")
+            raise
+        except BaseException:
+            self._forget()
+            raise
+
+    # ------------------------------------------------------------------ reading
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._read_turn, _storage_errors(), self._read_engine.connect() as connection:
+            yield connection
+
+    def stat(self, path: str, now: float) -> StreamInfo | None:
+        """See `Store.stat`."""
+        with self._reading() as connection:
+            row = connection.execute(
+                select(schema.streams).where(schema.streams.c.path == path)
+            ).first()
+        stream = None if row is None else _stream(row)
+        return None if stream is None or is_expired(stream, now) else stream
+
+    def read(self, stream: StreamInfo, position: int, max_bytes: int) -> bytes:
+        """See `Store.read`."""
+        pieces: list[bytes] = []
+        reached, size = position, 0
+        with self._reading() as connection:
+            rows = connection.exec_driver_sql(
+                "SELECT end_offset, data FROM chunks"
+                " WHERE stream_id = ? AND end_offset > ? ORDER BY end_offset",
+                (stream.id, position),
+            )
+            for end, data in rows:
+                skip = len(data) - (end - reached)
+                if skip < 0 or (pieces and skip):
+                    raise StorageError(f"bytes {reached} to {end} of {stream.path!r} are missing")
+                pieces.append(data[skip:] if skip else data)
+                reached, size = end, size + len(data) - skip
+                if size >= max_bytes:
+                    break
+            rows.close()
+            if reached == position < stream.tail:
+                self._explain_missing(connection, stream, position)
+        joined = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return joined if is_json(stream.content_type) else joined[:max_bytes]
+
+    @staticmethod
+    def _explain_missing(connection: Connection, stream: StreamInfo, position: int) -> None:
+        row = connection.exec_driver_sql("SELECT 1 FROM streams WHERE id = ?", (stream.id,)).first()
+        if row is None:
+            raise StreamNotFoundError(stream.path)
+        raise StorageError(f"bytes {position} to {stream.tail} of {stream.path!r} are missing")
+
+    def orphans(self, now: float) -> list[StreamInfo]:
+        """See `Store.orphans`."""
+        leases = dict(self._leases)
+        return [stream for stream in self.owned() if leases.get(stream.owner or "", 0.0) <= now]
+
+    def owned(self) -> list[StreamInfo]:
+        """See `Store.owned`."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                select(schema.streams).where(schema.streams.c.owner.is_not(None))
+            ).all()
+        return [_stream(row) for row in rows]
+
+    def expired(self, now: float) -> list[str]:
+        """See `Store.expired`."""
+        table = schema.streams.c
+        with self._reading() as connection:
+            return list(
+                connection.execute(
+                    select(table.path).where(
+                        (table.expires_at <= now)
+                        | (table.ttl_seconds.is_not(None) & (table.touched_at + table.ttl_seconds <= now))
+                    )
+                ).scalars()
+            )
+
+
+# --------------------------------------------------------------------------- rows
+
+_MUTABLE = ("tail", "closed", "owner", "touched_at", "seq", "closed_by")
+_COLUMNS = tuple(column.name for column in schema.streams.columns)
+
+_INSERT_STREAMS = f"INSERT INTO streams ({', '.join(_COLUMNS)}) VALUES %s"
+_UPDATE_STREAMS = (
+    "UPDATE streams SET "
+    + ", ".join(f"{name} = v.column{index}" for index, name in enumerate(_MUTABLE, start=2))
+    + " FROM (VALUES %s) AS v WHERE streams.id = v.column1"
+)
+_INSERT_CHUNKS = "INSERT INTO chunks (stream_id, end_offset, data) VALUES %s"
+_UPSERT_PRODUCERS = "INSERT OR REPLACE INTO producers (stream_id, producer_id, epoch, seq) VALUES %s"
+_UPSERT_NODES = "INSERT OR REPLACE INTO nodes (node_id, expires_at) VALUES %s"
+
+
+@lru_cache(maxsize=1024)
+def _with_rows(statement: str, columns: int, rows: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return statement % ", ".join([row] * rows)
+
+
+def _row(stream: StreamInfo) -> tuple[Any, ...]:
+    return (
+        stream.id,
+        stream.path,
+        stream.content_type,
+        stream.tail,
+        stream.closed,
+        stream.created_at,
+        stream.owner,
+        stream.ttl_seconds,
+        stream.expires_at,
+        stream.touched_at,
+        stream.seq,
+        _closed_by_text(stream.closed_by),
+    )
+
+
+def _mutable_row(stream: StreamInfo) -> tuple[Any, ...]:
+    return (
+        stream.id,
+        stream.tail,
+        stream.closed,
+        stream.owner,
+        stream.touched_at,
+        stream.seq,
+        _closed_by_text(stream.closed_by),
+    )
+
+
+def _closed_by_text(producer: Producer | None) -> str | None:
+    return None if producer is None else json.dumps(astuple(producer))
+
+
+def _stream(row: Any) -> StreamInfo:
+    fields = row._asdict()
+    closed_by = fields.pop("closed_by")
+    return StreamInfo(
+        **fields, closed_by=None if closed_by is None else Producer(*json.loads(closed_by))
+    )
+
+
+# --------------------------------------------------------------------------- opening
+
+
+def _engine(file: Path | None, pool_class: type[pool.Pool], **options: Any) -> Engine:
+    url = URL.create("sqlite", database=None if file is None else str(file))
+    engine = create_engine(
+        url,
+        poolclass=pool_class,
+        # Transactions are begun and ended by the one place that writes.
+        isolation_level="AUTOCOMMIT",
+        connect_args={"check_same_thread": False, "timeout": 10, "cached_statements": 512},
+        **options,
+    )
+    event.listen(engine, "connect", _configure)
+    return engine
+
+
+def _configure(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA busy_timeout = 10000")
+
+
+def _prepare(connection: Connection, file: Path | None) -> None:
+    """Create the tables in a new file; refuse a file that is not ours."""
+    name = "the in-memory database" if file is None else str(file)
+    run = connection.exec_driver_sql
+    application_id = run("PRAGMA application_id").scalar_one()
+    version = run("PRAGMA user_version").scalar_one()
+    tables = run("SELECT count(*) FROM sqlite_schema").scalar_one()
+    if tables and application_id != APPLICATION_ID:
+        raise StoreFormatError(name, "it is a SQLite file of another program; choose another file")
+    if version > schema.SCHEMA_VERSION:
+        raise StoreFormatError(
+            name,
+            f"it was written by a newer version (schema {version}, this one knows"
+            f" {schema.SCHEMA_VERSION}); upgrade durable-streams-server",
+        )
+    if file is not None and not os.access(file, os.W_OK):
+        raise StoreFormatError(name, "it is read-only; make it writable or choose another file")
+    run("PRAGMA journal_mode = WAL")
+    if version == schema.SCHEMA_VERSION:
+        return
+    # One transaction: a crash in the middle leaves a file that is still empty.
+    run("BEGIN IMMEDIATE")
+    schema.metadata.create_all(connection)
+    run(f"PRAGMA application_id = {APPLICATION_ID}")
+    run(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
+    run("COMMIT")
+
+
+def _lock(file: Path) -> TextIO:
+    """Take the store for this process; the lock dies with the process."""
+    path = file.with_name(file.name + ".lock")
+    try:
+        handle = path.open("a+")
+    except OSError as error:
+        raise StoreFormatError(
+            str(file), f"its folder cannot be written ({error.strerror}); choose another file"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        handle.seek(0)
+        owner = handle.read().strip() or "another process"
+        handle.close()
+        raise StoreLockedError(str(file), owner) from error
+    handle.seek(0)
+    handle.truncate()
+    handle.write(f"process {os.getpid()} on {socket.gethostname()}")
+    handle.flush()
+    return handle
+
+
+# --------------------------------------------------------------------------- errors
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """The one place where errors of SQLAlchemy and SQLite become ours."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise StorageError(_explain(error.orig)) from error.orig
+    except sqlite3.Error as error:
+        raise StorageError(_explain(error)) from error
+    except SQLAlchemyError as error:
+        raise StorageError(f"the store failed: {error}") from error
+
+
+def _explain(error: BaseException | None) -> str:
+    match getattr(error, "sqlite_errorname", ""):
+        case "SQLITE_FULL":
+            return "the disk that holds the store is full"
+        case "SQLITE_NOTADB":
+            return "the file is not a SQLite database; choose another file"
+        case "SQLITE_READONLY" | "SQLITE_CANTOPEN":
+            return f"the store file cannot be opened for writing ({error})"
+        case _:
+            return f"the store failed: {error}"
+
+
+def _is_fatal(error: BaseException | None) -> bool:
+    name = getattr(error, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB"))

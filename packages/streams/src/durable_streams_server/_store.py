@@ -1,0 +1,52 @@
+"""The seam between the log and what keeps its bytes. Every store passes one contract suite."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from durable_streams_server._model import Operation, Outcome, StreamInfo
+from durable_streams_server._plan import Effects
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A batch that is on disk: what each group came to, and what changed."""
+
+    outcomes: list[tuple[Outcome, ...]]
+    effects: Effects
+
+
+class Store(Protocol):
+    """Blocking storage. `commit` is called from one thread only, everything else from any.
+
+    Every method raises `StorageError` when the store fails; a failed `commit` has written
+    nothing.
+    """
+
+    def commit(self, groups: Sequence[Sequence[Operation]], now: float) -> Commit:
+        """Decide and write a batch in one durable transaction; ``now`` in epoch seconds."""
+
+    def stat(self, path: str, now: float) -> StreamInfo | None:
+        """The stream at the path, unless its lifetime is over."""
+
+    def read(self, stream: StreamInfo, position: int, max_bytes: int) -> bytes:
+        """Wire bytes from ``position``: at least one byte if the tail is further.
+
+        Ends on an append boundary for streams in JSON mode, which may exceed ``max_bytes``;
+        others are cut at ``max_bytes``.
+
+        Raises:
+            StreamNotFoundError: this incarnation is gone.
+        """
+
+    def orphans(self, now: float) -> list[StreamInfo]:
+        """Open streams whose owner's lease has run out."""
+
+    def owned(self) -> list[StreamInfo]:
+        """Open streams that have an owner, alive or not."""
+
+    def expired(self, now: float) -> list[str]:
+        """Paths of streams whose lifetime is over and which are still stored."""
+
+    def close(self) -> None:
+        """Let go of files and locks; waits for nothing but the disk."""

@@ -1,0 +1,113 @@
+"""Group commit: one thread that turns everything that is waiting into one transaction.
+
+While a commit runs, operations collect; the next commit takes them all. An idle writer commits at
+once, so waiting costs one commit at most, and throughput does not fall with the number of streams.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+from durable_streams_server._errors import LogClosedError, LogError, StorageError
+from durable_streams_server._model import Operation, Outcome
+from durable_streams_server._store import Commit, Store
+
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+"""A commit takes no more operations once it holds this many bytes: bounds latency and memory."""
+
+
+@dataclass(slots=True)
+class Request:
+    """A group of operations that somebody waits for; exactly one of the two ends it."""
+
+    group: tuple[Operation, ...]
+    done: Callable[[tuple[Outcome, ...]], None]
+    failed: Callable[[LogError], None]
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = sum(len(getattr(operation, "data", b"")) for operation in self.group)
+
+
+Finished = tuple[Sequence[Request], Commit | LogError]
+"""Requests of one batch and what became of them."""
+
+
+class Writer:
+    """Owns the writing side of a store.
+
+    Args:
+        store: Its `Store.commit` is called from this writer's thread only.
+        deliver: Called in the writer's thread after each batch, once; must not block.
+        clock: Epoch seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        deliver: Callable[[Finished], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._deliver = deliver
+        self._clock = clock
+        self._queue: SimpleQueue[Request | None] = SimpleQueue()
+        self._stopped: Future[None] = Future()
+        self._thread = Thread(target=self._run, name="durable-log-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: Request) -> None:
+        """Queue a request; it is part of the next commit."""
+        self._queue.put(request)
+
+    def stop(self) -> Future[None]:
+        """Commit what is queued, then end the thread; the result is done when it has ended."""
+        self._queue.put(None)
+        return self._stopped
+
+    def _run(self) -> None:
+        try:
+            while (batch := self._next_batch()) is not None:
+                self._deliver((batch, self._commit(batch)))
+        finally:
+            self._refuse_rest()
+            self._stopped.set_result(None)
+
+    def _next_batch(self) -> list[Request] | None:
+        request = self._queue.get()
+        if request is None:
+            return None
+        batch, size = [request], request.size
+        while size < MAX_BATCH_BYTES:
+            try:
+                request = self._queue.get_nowait()
+            except Empty:
+                break
+            if request is None:
+                self._queue.put(None)  # commit these first, then end
+                break
+            batch.append(request)
+            size += request.size
+        return batch
+
+    def _commit(self, batch: list[Request]) -> Commit | LogError:
+        try:
+            return self._store.commit([request.group for request in batch], self._clock())
+        except LogError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - a defect must fail these requests, not hang all
+            failure = StorageError(f"the store failed: {error!r}")
+            failure.__cause__ = error
+            return failure
+
+    def _refuse_rest(self) -> None:
+        rest: list[Request] = []
+        while not self._queue.empty():
+            request = self._queue.get()
+            if request is not None:
+                rest.append(request)
+        if rest:
+            self._deliver((rest, LogClosedError()))
