@@ -61,7 +61,7 @@ pins: ## write requirements/ anew after a change of dependencies (ARGS=--upgrade
 	done
 
 PACKAGE_NAMES = $(shell sed -n 's/^name = "\(.*\)"$$/\1/p' packages/*/pyproject.toml)
-DEMO = $(shell ls demos/terminal/__main__.py >/dev/null 2>&1 && echo demos.terminal)
+DEMO := demos.terminal
 
 $(READY): scripts/setup.sh requirements/dev.txt requirements/build.txt $(wildcard packages/*/pyproject.toml)
 	@scripts/setup.sh
