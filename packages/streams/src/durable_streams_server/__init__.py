@@ -1,5 +1,15 @@
-"""A Durable Streams server on an embedded log: every acknowledged append is on disk."""
+"""A Durable Streams server on an embedded log: every acknowledged append is on disk.
 
+    `create_app`    the server as an ASGI application
+    `Log`           the log itself, for programs that write and read streams in process
+    `StreamsApp`    the HTTP surface of a log, to mount into an application of your own
+
+Operations (`Create`, `Append`, ...) go into `Log.transact`, outcomes (`Appended`, `StreamClosed`,
+...) come out.
+"""
+
+from durable_streams_server._answer import Answer
+from durable_streams_server._asgi import StreamsApp, send_raw
 from durable_streams_server._errors import (
     LogClosedError,
     LogError,
@@ -9,6 +19,90 @@ from durable_streams_server._errors import (
     StoreLockedError,
     StreamNotFoundError,
 )
+from durable_streams_server._exchange import Exchange, Limits
 from durable_streams_server._json_mode import json_array, json_items, json_record
-from durable_streams_server._log import Log, Reader
-from durable_streams_server._model import *  # noqa: F403
+from durable_streams_server._log import Log
+from durable_streams_server._model import (
+    Append,
+    Appended,
+    Chunk,
+    ConfigMismatch,
+    ContentTypeMismatch,
+    Create,
+    Created,
+    Delete,
+    Deleted,
+    Duplicate,
+    EpochNotAtZero,
+    Exists,
+    Heartbeat,
+    Noted,
+    NotFound,
+    NotOwner,
+    Operation,
+    Outcome,
+    Producer,
+    SequenceConflict,
+    SequenceGap,
+    StaleEpoch,
+    StreamClosed,
+    StreamInfo,
+    Touch,
+)
+from durable_streams_server._reader import Reader
+from durable_streams_server._server import StreamsServer, create_app
+from durable_streams_server._serving import LOOPBACK_HOSTS, BindError, bind, run, serve
+from durable_streams_server._url import StoreUrlError
+
+__all__ = [
+    "LOOPBACK_HOSTS",
+    "Answer",
+    "Append",
+    "Appended",
+    "BindError",
+    "Chunk",
+    "ConfigMismatch",
+    "ContentTypeMismatch",
+    "Create",
+    "Created",
+    "Delete",
+    "Deleted",
+    "Duplicate",
+    "EpochNotAtZero",
+    "Exchange",
+    "Exists",
+    "Heartbeat",
+    "Limits",
+    "Log",
+    "LogClosedError",
+    "LogError",
+    "NotFound",
+    "NotOwner",
+    "Noted",
+    "OffsetOutOfRangeError",
+    "Operation",
+    "Outcome",
+    "Producer",
+    "Reader",
+    "SequenceConflict",
+    "SequenceGap",
+    "StaleEpoch",
+    "StorageError",
+    "StoreFormatError",
+    "StoreLockedError",
+    "StoreUrlError",
+    "StreamClosed",
+    "StreamInfo",
+    "StreamNotFoundError",
+    "StreamsApp",
+    "StreamsServer",
+    "Touch",
+    "bind",
+    "create_app",
+    "json_array",
+    "json_items",
+    "json_record",
+    "run",
+    "send_raw",
+    "serve",
+]

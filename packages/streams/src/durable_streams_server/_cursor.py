@@ -6,6 +6,7 @@ INTERVAL_SECONDS = 20
 EPOCH_SECONDS = 1_728_432_000
 """2024-10-09T00:00:00Z, the protocol's default start of counting."""
 MAX_JITTER_SECONDS = 3600
+MAX_CURSOR_DIGITS = 15
 
 
 def next_cursor(client_cursor: str | None, now: float, random: float) -> str:
@@ -28,6 +29,10 @@ def next_cursor(client_cursor: str | None, now: float, random: float) -> str:
 
 
 def _parse(cursor: str | None) -> int | None:
-    if cursor is None or len(cursor) > 15 or not (cursor.isascii() and cursor.isdigit()):
+    if (
+        cursor is None
+        or len(cursor) > MAX_CURSOR_DIGITS
+        or not (cursor.isascii() and cursor.isdigit())
+    ):
         return None
     return int(cursor)

@@ -1,12 +1,12 @@
 """What can go wrong with a log that is nobody's request.
 
-    LogError
-    ├── StreamNotFoundError     no stream at the path, or it was deleted under a reader
-    ├── OffsetOutOfRangeError   the position is past the tail
-    ├── LogClosedError          the log was shut down
-    └── StorageError            the store refused or failed
-        ├── StoreLockedError    another process owns the store file
-        └── StoreFormatError    the file is not a store of ours, or of a newer version
+LogError
+├── StreamNotFoundError     no stream at the path, or it was deleted under a reader
+├── OffsetOutOfRangeError   the position is past the tail
+├── LogClosedError          the log was shut down
+└── StorageError            the store refused or failed
+    ├── StoreLockedError    another process owns the store file
+    └── StoreFormatError    the file is not a store of ours, or of a newer version
 """
 
 

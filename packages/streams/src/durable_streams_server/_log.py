@@ -8,21 +8,16 @@ bytes from the shared tail of the stream, or from the store when it is further b
 import asyncio
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 from uuid import uuid4
 
 from durable_streams_server._errors import (
     LogClosedError,
     LogError,
-    OffsetOutOfRangeError,
     StorageError,
-    StreamNotFoundError,
 )
-from durable_streams_server._json_mode import is_json
 from durable_streams_server._model import (
     Chunk,
     Heartbeat,
@@ -31,19 +26,12 @@ from durable_streams_server._model import (
     StreamInfo,
     Touch,
 )
-from durable_streams_server._plan import is_expired
-from durable_streams_server._sqlite import READ_CONNECTIONS
+from durable_streams_server._reader import MAX_READ_BYTES, Reader, ReadSide
 from durable_streams_server._store import Commit, Store
-from durable_streams_server._tail import Tail
 from durable_streams_server._url import open_store
 from durable_streams_server._writer import Finished, Request, Writer
 
-T = TypeVar("T")
-
-MAX_READ_BYTES = 1024 * 1024
 DEFAULT_LEASE_SECONDS = 10.0
-IDLE_TAILS = 512
-"""Streams without readers whose latest bytes stay in memory for the next reader."""
 SWEEP_SECONDS = 30.0
 
 logger = logging.getLogger("durable_streams_server")
@@ -71,10 +59,9 @@ class Log:
         self._store = store
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._tails: OrderedDict[str, Tail] = OrderedDict()
         self._closing = False
         self._failure: StorageError | None = None
-        self._threads = ThreadPoolExecutor(READ_CONNECTIONS, "durable-log-reader")
+        self._reads = ReadSide(store, clock)
         self._writer = Writer(store, self._deliver, clock)
         self._chores: list[asyncio.Task[None]] = []
 
@@ -107,16 +94,20 @@ class Log:
         if self._closing:
             return
         self._closing = True
+        self.release_readers()
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
         await asyncio.wrap_future(self._writer.stop())
-        # The writer's last batch was handed to the loop before it stopped: let it arrive.
-        await asyncio.sleep(0)
-        for tail in self._tails.values():
-            tail.wake()
-        await asyncio.to_thread(self._threads.shutdown)
+        await self._reads.close()
         await asyncio.to_thread(self._store.close)
+
+    def release_readers(self) -> None:
+        """Send waiting readers home, now and from here on: the first half of a shutdown.
+
+        Writing goes on. A server whose readers wait for news could not end otherwise.
+        """
+        self._reads.release()
 
     async def __aenter__(self) -> Self:
         return self
@@ -156,7 +147,7 @@ class Log:
         requests, result = finished
         if isinstance(result, Commit):
             self._failure = None
-            self._publish(result)
+            self._reads.publish(result)
             for request, outcomes in zip(requests, result.outcomes, strict=True):
                 request.done(outcomes)
         else:
@@ -164,17 +155,6 @@ class Log:
                 self._failure = result
             for request in requests:
                 request.failed(result)
-
-    def _publish(self, commit: Commit) -> None:
-        effects = commit.effects
-        for stream in effects.deleted.values():
-            tail = self._tails.get(stream.path)
-            if tail is not None and (tail.stream is None or tail.stream.id == stream.id):
-                tail.publish_deleted()
-        for stream_id, stream in effects.streams.items():
-            data = b"".join(effects.chunks.get(stream_id, ()))
-            self._tail(stream.path).publish(stream, stream.tail - len(data), data)
-        self._drop_idle_tails()
 
     # ------------------------------------------------------------------ reading
 
@@ -185,14 +165,9 @@ class Log:
 
     async def stat(self, path: str) -> StreamInfo | None:
         """The stream at the path, or None."""
-        tail = self._tails.get(path)
-        if tail is not None and tail.stream is not None:
-            return None if is_expired(tail.stream, self._clock()) else tail.stream
-        return await self._in_thread(lambda: self._store.stat(path, self._clock()))
+        return await self._reads.stat(path)
 
-    async def read(
-        self, path: str, position: int = 0, max_bytes: int = MAX_READ_BYTES
-    ) -> Chunk:
+    async def read(self, path: str, position: int = 0, max_bytes: int = MAX_READ_BYTES) -> Chunk:
         """What is there from ``position`` on, without waiting; see `Store.read` for its size.
 
         Raises:
@@ -202,17 +177,17 @@ class Log:
         async with self.reader(path, position) as reader:
             return await reader.read(max_bytes)
 
-    def reader(self, path: str, position: int = 0) -> "Reader":
+    def reader(self, path: str, position: int = 0) -> Reader:
         """A live reader from ``position`` on: ``async with log.reader(path) as reader``."""
-        return Reader(self, path, position)
+        return Reader(self._reads, path, position)
 
     async def orphans(self) -> list[StreamInfo]:
         """Open streams whose owner's lease has run out."""
-        return await self._in_thread(lambda: self._store.orphans(self._clock()))
+        return await self._reads.in_thread(lambda: self._store.orphans(self._clock()))
 
     async def owned(self) -> list[StreamInfo]:
         """Open streams that have an owner, alive or not."""
-        return await self._in_thread(self._store.owned)
+        return await self._reads.in_thread(self._store.owned)
 
     def touch(self, stream: StreamInfo) -> None:
         """A read has begun: slide the stream's lifetime, if it has a sliding one.
@@ -224,55 +199,6 @@ class Log:
         if self._clock() - stream.touched_at > stream.ttl_seconds * 0.05:
             self._writer.submit(Request((Touch(stream.path),), _ignore, _ignore))
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        if self._closing:
-            raise LogClosedError
-        return await self._loop.run_in_executor(self._threads, work)
-
-    # ------------------------------------------------------------------ tails
-
-    def _tail(self, path: str) -> Tail:
-        tail = self._tails.get(path)
-        if tail is None:
-            tail = self._tails[path] = Tail(path)
-        else:
-            self._tails.move_to_end(path)
-        return tail
-
-    def _drop_idle_tails(self) -> None:
-        """Forget the least recently written streams that nobody reads."""
-        excess = len(self._tails) - IDLE_TAILS
-        if excess <= 0:
-            return
-        idle = [path for path, tail in self._tails.items() if tail.readers == 0]
-        for path in idle[: min(excess, len(idle))]:
-            del self._tails[path]
-
-    async def _enter(self, path: str, position: int) -> Tail:
-        """Join a stream. The tail is in place before the store is asked, so that a commit
-        between the question and its answer is not missed."""
-        tail = self._tail(path)
-        tail.readers += 1
-        try:
-            if tail.stream is None and not tail.deleted:
-                found = await self._in_thread(lambda: self._store.stat(path, self._clock()))
-                if found is not None:
-                    tail.load(found)
-            stream = tail.stream
-            if stream is None or is_expired(stream, self._clock()):
-                raise StreamNotFoundError(path)
-            if position > stream.tail:
-                raise OffsetOutOfRangeError(path, position, stream.tail)
-        except BaseException:
-            self._leave(tail)
-            raise
-        return tail
-
-    def _leave(self, tail: Tail) -> None:
-        tail.readers -= 1
-        if tail.readers == 0 and tail.stream is None and self._tails.get(tail.path) is tail:
-            del self._tails[tail.path]
-
     # ------------------------------------------------------------------ chores
 
     def _heartbeat(self) -> Heartbeat:
@@ -283,144 +209,17 @@ class Log:
 
     async def sweep(self) -> None:
         """Remove streams whose lifetime is over (a touch removes an expired stream)."""
-        for path in await self._in_thread(lambda: self._store.expired(self._clock())):
+        for path in await self._reads.in_thread(lambda: self._store.expired(self._clock())):
             await self.transact(Touch(path))
 
-    async def _every(self, seconds: float, chore: Callable[[], "object"]) -> None:
+    async def _every(self, seconds: float, chore: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(seconds)
             try:
-                await chore()  # type: ignore[misc]
+                await chore()
             except LogError as error:
                 # The next turn tries again; whoever writes meanwhile gets the error itself.
-                logger.warning("%s failed: %s", getattr(chore, "__name__", chore), error)
-
-
-class Reader:
-    """A position in one stream. Use as an asynchronous context manager.
-
-    Attributes:
-        position: Where the next chunk begins.
-    """
-
-    def __init__(self, log: Log, path: str, position: int) -> None:
-        self.position = position
-        self._log = log
-        self._path = path
-        self._tail: Tail | None = None
-        self._stream_id = 0
-        self._waiter: asyncio.Future[None] | None = None
-        self._stopped = False
-
-    async def __aenter__(self) -> Self:
-        """Join the stream.
-
-        Raises:
-            StreamNotFoundError: no stream at the path.
-            OffsetOutOfRangeError: the position is past the tail.
-        """
-        self._tail = await self._log._enter(self._path, self.position)
-        self._stream_id = self.stream.id
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        tail, self._tail = self._tail, None
-        if tail is not None:
-            self._log._leave(tail)
-
-    @property
-    def stream(self) -> StreamInfo:
-        """The stream as it is now (raises `StreamNotFoundError` once it is deleted)."""
-        stream = self._shared.stream
-        if stream is None or (self._stream_id and stream.id != self._stream_id):
-            raise StreamNotFoundError(self._path)
-        return stream
-
-    @property
-    def stopped(self) -> bool:
-        """`stop` was called, or the log is closing: there is no point in waiting."""
-        return self._stopped or self._log._closing
-
-    @property
-    def _shared(self) -> Tail:
-        if self._tail is None:
-            raise RuntimeError("use the reader in `async with`")
-        return self._tail
-
-    def stop(self) -> None:
-        """End a `next` that waits, now and from here on: it returns an empty chunk."""
-        self._stopped = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def read(self, max_bytes: int = MAX_READ_BYTES) -> Chunk:
-        """The next chunk without waiting: empty at the tail. Moves `position`.
-
-        Raises:
-            StreamNotFoundError: the stream was deleted.
-            StorageError: bytes that should be there cannot be read.
-        """
-        tail, stream = self._shared, self.stream
-        start = self.position
-        if start == stream.tail:
-            return Chunk(stream, start, start, b"", up_to_date=True, closed=stream.closed)
-        if tail.holds(start):
-            data = tail.read(start, max_bytes)
-            if not is_json(stream.content_type) and len(data) > max_bytes:
-                data = data[:max_bytes]
-        else:
-            data = await self._log._in_thread(
-                lambda: self._log._store.read(stream, start, max_bytes)
-            )
-        self.position = end = start + len(data)
-        newest = self._shared.stream or stream
-        at_tail = end == newest.tail
-        return Chunk(newest, start, end, data, at_tail, closed=at_tail and newest.closed)
-
-    async def next(self, timeout: float | None = None) -> Chunk:  # noqa: ASYNC109 - a deadline, not a cancellation
-        """The next chunk, waiting for one at the tail of an open stream.
-
-        Returns:
-            New bytes; or an empty chunk when the stream is closed, when ``timeout`` seconds have
-            passed, or after `stop`.
-
-        Raises:
-            StreamNotFoundError: the stream was deleted.
-        """
-        deadline = None if timeout is None else self._log._loop.time() + timeout
-        while True:
-            chunk = await self.read()
-            if chunk.data or chunk.closed or self.stopped:
-                return chunk
-            if not await self._wait(deadline):
-                return chunk
-
-    async def _wait(self, deadline: float | None) -> bool:
-        """Wait for a change of the stream; False when the deadline came first."""
-        loop, tail = self._log._loop, self._shared
-        waiter = self._waiter = loop.create_future()
-        timer = None
-        if deadline is not None:
-            timer = loop.call_at(deadline, _complete, waiter)
-        tail.add_waiter(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiter = None
-            tail.remove_waiter(waiter)
-            if timer is not None:
-                timer.cancel()
-        return deadline is None or loop.time() < deadline
-
-
-def _complete(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
+                logger.warning("%s failed: %s", chore, error)
 
 
 def _resolver(

@@ -34,8 +34,8 @@ from durable_streams_server._model import (
     EpochNotAtZero,
     Exists,
     Heartbeat,
-    NotFound,
     Noted,
+    NotFound,
     NotOwner,
     Operation,
     Outcome,
@@ -143,7 +143,7 @@ class Planner:
 
     # ------------------------------------------------------------------ operations
 
-    def _append(self, op: Append) -> Outcome:
+    def _append(self, op: Append) -> Outcome:  # noqa: PLR0911 - the rules, in their order
         stream = self._live_stream(op.path)
         if stream is None:
             return NotFound(op.path)

@@ -54,9 +54,7 @@ Index("chunks_stream_offset", chunks.c.stream_id, chunks.c.end_offset, unique=Tr
 producers = Table(
     "producers",
     metadata,
-    Column(
-        "stream_id", Integer, ForeignKey("streams.id", ondelete="CASCADE"), primary_key=True
-    ),
+    Column("stream_id", Integer, ForeignKey("streams.id", ondelete="CASCADE"), primary_key=True),
     Column("producer_id", Text, primary_key=True),
     Column("epoch", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),

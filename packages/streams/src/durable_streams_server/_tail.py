@@ -25,8 +25,18 @@ class Tail:
         readers: How many readers hold this tail.
     """
 
-    __slots__ = ("_chunks", "_ends", "_frame", "_size", "_start", "_waiters", "deleted", "path",
-                 "readers", "stream")
+    __slots__ = (
+        "_chunks",
+        "_ends",
+        "_frame",
+        "_size",
+        "_start",
+        "_waiters",
+        "deleted",
+        "path",
+        "readers",
+        "stream",
+    )
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -38,7 +48,7 @@ class Tail:
         self._start = 0
         self._size = 0
         self._waiters: set[Future[None]] = set()
-        self._frame: tuple[int, int, bytes] | None = None
+        self._frame: tuple[object, bytes] | None = None
 
     # ------------------------------------------------------------------ writing
 
@@ -97,11 +107,11 @@ class Tail:
             size += len(self._chunks[index])
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def frame(self, start: int, end: int, encode: Callable[[], bytes]) -> bytes:
-        """The encoded event for these bytes: made once for all readers that stand at ``start``."""
-        if self._frame is None or self._frame[:2] != (start, end):
-            self._frame = (start, end, encode())
-        return self._frame[2]
+    def frame(self, key: object, encode: Callable[[], bytes]) -> bytes:
+        """The encoded event of a key: made once for all readers that want the same one now."""
+        if self._frame is None or self._frame[0] != key:
+            self._frame = (key, encode())
+        return self._frame[1]
 
     # ------------------------------------------------------------------ waiting
 

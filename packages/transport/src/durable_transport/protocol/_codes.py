@@ -19,6 +19,7 @@ class ErrorCode(StrEnum):
     EMPTY_BODY = "empty_body"
     BODY_TOO_LARGE = "body_too_large"
     HEADERS_TOO_LARGE = "headers_too_large"
+    REQUEST_TIMEOUT = "request_timeout"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     NOT_FOUND = "not_found"
 

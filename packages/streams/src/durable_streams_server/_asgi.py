@@ -1,0 +1,250 @@
+"""The Durable Streams HTTP surface as a plain ASGI application.
+
+A request is parsed (`_request`), carried out (`_log`), rendered (`_answer`) and sent here. Plain
+ASGI because a framework's route would cost several times what an append does.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+
+from durable_streams_server import _answer as render
+from durable_streams_server._answer import Answer, refusal
+from durable_streams_server._cursor import next_cursor
+from durable_streams_server._errors import (
+    LogClosedError,
+    OffsetOutOfRangeError,
+    StorageError,
+    StreamNotFoundError,
+)
+from durable_streams_server._exchange import (
+    ClientGoneError,
+    Exchange,
+    Limits,
+    Receive,
+    Scope,
+    Send,
+)
+from durable_streams_server._log import Log
+from durable_streams_server._model import Chunk, Delete
+from durable_streams_server._path import InvalidPathError, stream_path
+from durable_streams_server._reader import Reader
+from durable_streams_server._request import (
+    Live,
+    ReadRequest,
+    RequestError,
+    parse_append,
+    parse_create,
+    parse_read,
+)
+from durable_streams_server._sse import (
+    HEARTBEAT,
+    control_event,
+    data_event,
+    hold_back_partial_text,
+    is_text,
+)
+from durable_transport.protocol import ErrorCode, format_offset
+
+logger = logging.getLogger("durable_streams_server")
+
+
+class StreamsApp:
+    """Streams of a log under a URL prefix.
+
+    Args:
+        log: Where the streams are; or a function that gives it, for a log opened later.
+        prefix: Path before the stream's own path, relative to where the application is mounted.
+        read_only: Refuse everything but GET, HEAD and OPTIONS.
+        limits: Bounds of one request.
+        clock: Epoch seconds, for cursors.
+    """
+
+    def __init__(
+        self,
+        log: Log | Callable[[], Log],
+        *,
+        prefix: str = "/v1/stream",
+        read_only: bool = False,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._log = log
+        self._prefix = prefix.rstrip("/") + "/"
+        self._read_only = read_only
+        self._limits = limits or Limits()
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one HTTP request."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"streams are served over HTTP, not {scope['type']}")
+        exchange = Exchange(scope, receive, send, self._limits)
+        try:
+            answer = await self._answer(exchange)
+            if answer is not None:
+                await exchange.send_answer(answer)
+        except ClientGoneError:
+            return
+
+    async def _answer(self, exchange: Exchange) -> Answer | None:  # noqa: PLR0911 - a table of errors
+        """The answer to a request, or None when it has been sent already."""
+        try:
+            return await self._dispatch(exchange)
+        except RequestError as error:
+            return refusal(error.code, error.message)
+        except InvalidPathError as error:
+            return refusal(ErrorCode.BAD_REQUEST, str(error))
+        except StreamNotFoundError:
+            return refusal(
+                ErrorCode.STREAM_NOT_FOUND, "there is no stream here; create it with PUT"
+            )
+        except OffsetOutOfRangeError as error:
+            answer = refusal(ErrorCode.OFFSET_OUT_OF_RANGE, str(error))
+            answer.add("Stream-Next-Offset", format_offset(error.tail))
+            return answer
+        except LogClosedError:
+            return refusal(ErrorCode.SHUTTING_DOWN, "the server is shutting down; try again")
+        except StorageError:
+            logger.exception("storage failed")
+            return refusal(ErrorCode.STORAGE_UNAVAILABLE, "the store failed; try again later")
+
+    async def _dispatch(self, exchange: Exchange) -> Answer | None:
+        method = exchange.method
+        if method == "OPTIONS":
+            return render.preflight()
+        if method not in render.METHODS or (self._read_only and method not in ("GET", "HEAD")):
+            return refusal(ErrorCode.METHOD_NOT_ALLOWED, f"{method[:20]} is not supported here")
+        path = self._path(exchange.raw_path, exchange.root_path)
+        log = self._log() if callable(self._log) else self._log
+        match method:
+            case "POST":
+                append = parse_append(path, exchange.headers, await exchange.body())
+                (outcome,) = await log.transact(append)
+            case "PUT":
+                create = parse_create(path, exchange.headers, await exchange.body())
+                (outcome,) = await log.transact(create)
+            case "DELETE":
+                (outcome,) = await log.transact(Delete(path))
+            case "HEAD":
+                return await self._stat(log, path)
+            case _:
+                return await self._read(log, path, exchange)
+        return render.of_outcome(outcome, exchange.url if method == "PUT" else "")
+
+    def _path(self, raw_path: str, root_path: str) -> str:
+        local = raw_path.removeprefix(root_path) if root_path else raw_path
+        if not local.startswith(self._prefix):
+            raise RequestError(ErrorCode.NOT_FOUND, f"streams are at {self._prefix}<path>")
+        return stream_path(local[len(self._prefix) :])
+
+    async def _stat(self, log: Log, path: str) -> Answer:
+        stream = await log.stat(path)
+        if stream is None:
+            raise StreamNotFoundError(path)
+        return render.of_stat(stream)
+
+    # ------------------------------------------------------------------ reading
+
+    async def _read(self, log: Log, path: str, exchange: Exchange) -> Answer | None:
+        request = parse_read(exchange.query, exchange.headers)
+        async with log.reader(path, request.position or 0) as reader:
+            if request.position is None:
+                reader.position = reader.stream.tail
+            log.touch(reader.stream)
+            match request.live:
+                case None if request.position is None:
+                    return render.of_now(await reader.read())
+                case None:
+                    chunk = await reader.read()
+                    return render.of_chunk(chunk, if_none_match=request.if_none_match, cursor=None)
+                case Live.LONG_POLL:
+                    return await self._long_poll(reader, request, exchange)
+                case Live.SSE:
+                    await self._send_events(reader, request, exchange)
+                case Live.RAW:
+                    await send_raw(reader, exchange, self._limits)
+        return None
+
+    async def _long_poll(
+        self, reader: Reader, request: ReadRequest, exchange: Exchange
+    ) -> Answer | None:
+        async with exchange.watching(reader):
+            chunk = await reader.next(self._limits.long_poll)
+        cursor = next_cursor(request.cursor, self._clock(), random.random())  # noqa: S311 - spreads load
+        if not chunk.data:
+            return render.of_quiet_poll(chunk, cursor)
+        return render.of_chunk(chunk, if_none_match=request.if_none_match, cursor=cursor)
+
+    async def _send_events(self, reader: Reader, request: ReadRequest, exchange: Exchange) -> None:
+        """Server-sent events until the stream is closed or it is time to reconnect."""
+        content_type = reader.stream.content_type
+        await exchange.start(render.of_event_stream(base64=not is_text(content_type)))
+        cursor = next_cursor(request.cursor, self._clock(), random.random())  # noqa: S311
+        deadline = time.monotonic() + self._limits.rotate
+        held = b""
+        async with exchange.watching(reader):
+            # Whoever is up to date is told so at once; after that, silence is only kept alive.
+            chunk = await reader.read()
+            told = False
+            while True:
+                chunk, held = hold_back_partial_text(held, chunk)
+                if chunk.data or chunk.closed or not told:
+                    await exchange.send_part(_event(reader, chunk, cursor))
+                    told = True
+                else:
+                    await exchange.send_part(HEARTBEAT)
+                wait = min(self._limits.heartbeat, deadline - time.monotonic())
+                if chunk.closed or reader.stopped or wait <= 0:
+                    break
+                chunk = await reader.next(wait)
+                cursor = next_cursor(None, self._clock(), 0.0)
+        await exchange.finish()
+
+
+def _event(reader: Reader, chunk: Chunk, cursor: str) -> bytes:
+    """Data (if there is any) and control event, encoded once for all readers at this position."""
+
+    def encode() -> bytes:
+        data = data_event(chunk.data, chunk.stream.content_type) if chunk.data else b""
+        return data + control_event(
+            next_offset=format_offset(chunk.end),
+            cursor=cursor,
+            up_to_date=chunk.up_to_date,
+            closed=chunk.closed,
+        )
+
+    key = (chunk.start, chunk.end, chunk.up_to_date, chunk.closed, cursor)
+    return reader.shared_frame(key, encode)
+
+
+async def send_raw(
+    reader: Reader,
+    exchange: Exchange,
+    limits: Limits,
+    head: Answer | None = None,
+) -> None:
+    """Answer with a stream's wire bytes, live and without framing.
+
+    The body ends when the stream is closed, after `Limits.raw_idle` seconds without a byte, when
+    the answer has lived for `Limits.rotate` seconds, or when the log shuts down; the client finds
+    out which by asking again. Bytes are on disk before they are sent.
+
+    Args:
+        reader: Entered, at the position of the first byte to send.
+        exchange: The request to answer.
+        limits: How long to wait, and how long to live.
+        head: Status and headers to send; those of a stream read by default.
+    """
+    await exchange.start(head or render.of_raw(reader.stream, reader.position))
+    deadline = time.monotonic() + limits.rotate
+    async with exchange.watching(reader):
+        while not reader.stopped:
+            wait = min(limits.raw_idle, deadline - time.monotonic())
+            chunk = await reader.next(max(wait, 0.0))
+            if chunk.data:
+                await exchange.send_part(chunk.data)
+            if chunk.closed or not chunk.data:
+                break
+    await exchange.finish()

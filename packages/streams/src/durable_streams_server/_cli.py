@@ -1,0 +1,76 @@
+"""``durable-streams``: the server as a command."""
+
+import sys
+
+import click
+
+from durable_streams_server._errors import LogError
+from durable_streams_server._exchange import Limits
+from durable_streams_server._log import Log
+from durable_streams_server._server import create_app
+from durable_streams_server._serving import LOOPBACK_HOSTS, BindError, bind, run, serve
+
+EXIT_FAILED = 1
+"""The server could not start; click itself exits with 2 for a wrong command line."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="durable-streams-server")
+def main() -> None:
+    """A Durable Streams server: append-only logs over HTTP, on one SQLite file."""
+
+
+@main.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    default=3001,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="0: any free one.",
+)
+@click.option(
+    "--store",
+    default="sqlite:///durable-streams.sqlite",
+    show_default=True,
+    help="sqlite:///FILE, or sqlite:// for one in memory.",
+)
+@click.option(
+    "--long-poll-timeout",
+    default=Limits.long_poll,
+    show_default=True,
+    type=click.FloatRange(0.01, 600),
+    help="Seconds a long-poll waits for news.",
+)
+@click.option(
+    "--max-body",
+    default=Limits.body,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Largest request body in bytes.",
+)
+@click.option("--insecure", is_flag=True, help="Listen beyond this machine, without any secret.")
+def serve_command(
+    *, host: str, port: int, store: str, long_poll_timeout: float, max_body: int, insecure: bool
+) -> None:
+    """Serve streams until interrupted."""
+    if host not in LOOPBACK_HOSTS and not insecure:
+        raise click.UsageError(
+            f"--host {host} would let anybody on the network write and delete streams: there is no"
+            f" secret to protect them yet. Put a gateway in front, or say --insecure"
+        )
+    limits = Limits(long_poll=long_poll_timeout, body=max_body)
+
+    async def serve_streams() -> None:
+        with bind(host, port) as listener:
+            async with await Log.open(store) as log:
+                address = f"http://{host}:{listener.getsockname()[1]}"
+                click.echo(f"durable-streams: {address}/v1/stream/ on {store}")
+                app = create_app(log, limits=limits)
+                await serve(app, listener, on_exit=log.release_readers)
+
+    try:
+        run(serve_streams)
+    except (BindError, LogError) as error:
+        click.echo(f"durable-streams: {error}", err=True)
+        sys.exit(EXIT_FAILED)

@@ -1,0 +1,206 @@
+"""One HTTP request over ASGI: reading it, answering it, noticing that nobody is there."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from durable_streams_server._answer import Answer
+from durable_streams_server._reader import Reader
+from durable_streams_server._request import Headers, RequestError, header, parse_headers
+from durable_transport.protocol import ErrorCode
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of what one request may cost. Sizes in bytes, times in seconds.
+
+    Attributes:
+        long_poll: How long a long-poll waits for news.
+        rotate: How long one SSE or raw answer lives before the client is sent to reconnect.
+        raw_idle: How long a raw answer stays open without a byte: tells a quiet stream from a
+            dead connection.
+        heartbeat: Time between comments on a quiet SSE answer.
+        send: How long a client may take to accept more bytes.
+        body_wait: How long a client may take to send its body.
+    """
+
+    body: int = 16 * 1024 * 1024
+    headers: int = 64 * 1024
+    long_poll: float = 20.0
+    rotate: float = 60.0
+    raw_idle: float = 20.0
+    heartbeat: float = 15.0
+    send: float = 30.0
+    body_wait: float = 60.0
+
+
+class ClientGoneError(Exception):
+    """The client has left, or takes nothing any more: nobody is there to be told."""
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._limits = limits
+        self._gone = False
+
+    @property
+    def method(self) -> str:
+        """The request method, upper case."""
+        method: str = self._scope["method"]
+        return method
+
+    @property
+    def raw_path(self) -> str:
+        """The path as it came over the wire, percent-encoded."""
+        raw: bytes | None = self._scope.get("raw_path")
+        return self._scope["path"] if raw is None else raw.decode("latin-1")
+
+    @property
+    def root_path(self) -> str:
+        """The part of the path that belongs to where the application is mounted."""
+        root: str = self._scope.get("root_path", "")
+        return root
+
+    @property
+    def query(self) -> bytes:
+        """The query string, percent-encoded."""
+        query: bytes = self._scope.get("query_string", b"")
+        return query
+
+    @cached_property
+    def headers(self) -> Headers:
+        """The request's header fields (raises `RequestError` when they are too large)."""
+        raw = self._scope["headers"]
+        if sum(len(name) + len(value) for name, value in raw) > self._limits.headers:
+            raise RequestError(
+                ErrorCode.HEADERS_TOO_LARGE,
+                f"the header fields are larger than {self._limits.headers} bytes together",
+            )
+        return parse_headers(raw)
+
+    @property
+    def url(self) -> str:
+        """The URL that was asked for, without its query."""
+        scheme = self._scope.get("scheme", "http")
+        host = header(self.headers, "host") or "localhost"
+        return f"{scheme}://{host}{self.raw_path}"
+
+    async def body(self) -> bytes:
+        """The whole request body.
+
+        Raises:
+            RequestError: larger than the limit, or not there in time.
+            ClientGoneError: the client left while sending.
+        """
+        declared = header(self.headers, "content-length")
+        if declared is not None and declared.isdigit() and int(declared) > self._limits.body:
+            raise self._too_large()
+        message = await self._receive_within(self._limits.body_wait)
+        if not message.get("more_body", False):
+            return self._checked(message.get("body", b""))
+        return await self._long_body(message.get("body", b""))
+
+    async def _long_body(self, first: bytes) -> bytes:
+        pieces, size = [first], len(first)
+        deadline = asyncio.get_running_loop().time() + self._limits.body_wait
+        more = True
+        while more:
+            remaining = deadline - asyncio.get_running_loop().time()
+            message = await self._receive_within(max(remaining, 0.0))
+            piece, more = message.get("body", b""), message.get("more_body", False)
+            pieces.append(piece)
+            size += len(piece)
+            if size > self._limits.body:
+                raise self._too_large()
+        return b"".join(pieces)
+
+    async def _receive_within(self, seconds: float) -> Message:
+        try:
+            async with asyncio.timeout(seconds):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise RequestError(
+                ErrorCode.REQUEST_TIMEOUT, f"the body did not arrive within {seconds:.0f} seconds"
+            ) from error
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        return message
+
+    def _checked(self, body: bytes) -> bytes:
+        if len(body) > self._limits.body:
+            raise self._too_large()
+        return body
+
+    def _too_large(self) -> RequestError:
+        return RequestError(
+            ErrorCode.BODY_TOO_LARGE, f"the body is larger than {self._limits.body} bytes"
+        )
+
+    # ------------------------------------------------------------------ answering
+
+    async def send_answer(self, answer: Answer) -> None:
+        """Send a whole answer."""
+        head = self.method == "HEAD"
+        headers = answer.all_headers(length=not head)
+        body = b"" if head else answer.body
+        await self._send(
+            {"type": "http.response.start", "status": answer.status, "headers": headers}
+        )
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def start(self, answer: Answer) -> None:
+        """Send status and headers of an answer whose body grows."""
+        headers = answer.all_headers(length=False)
+        await self._send(
+            {"type": "http.response.start", "status": answer.status, "headers": headers}
+        )
+        # Without a first body message the server would keep the headers back.
+        await self._send({"type": "http.response.body", "body": b"", "more_body": True})
+
+    async def send_part(self, data: bytes) -> None:
+        """Send a piece of the body; waits while the client is slower than we are.
+
+        Raises:
+            ClientGoneError: the client took nothing for the time limit.
+        """
+        if self._gone:
+            raise ClientGoneError
+        try:
+            async with asyncio.timeout(self._limits.send):
+                await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        except TimeoutError as error:
+            raise ClientGoneError from error
+
+    async def finish(self) -> None:
+        """End the body."""
+        await self._send({"type": "http.response.body", "body": b""})
+
+    @asynccontextmanager
+    async def watching(self, reader: Reader) -> AsyncIterator[None]:
+        """Stop the reader as soon as the client leaves, for as long as the block lasts."""
+
+        async def wait_for_disconnect() -> None:
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+            self._gone = True
+            reader.stop()
+
+        watcher = asyncio.create_task(wait_for_disconnect())
+        try:
+            yield
+        finally:
+            watcher.cancel()
+            await asyncio.wait([watcher])

@@ -1,0 +1,267 @@
+"""Reading: positions in shared tails, and the store for whoever is further behind.
+
+Everything here runs in the event loop's thread, so that between looking at a tail and waiting for
+its next change nothing can happen.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Self, TypeVar
+
+from durable_streams_server._errors import (
+    LogClosedError,
+    OffsetOutOfRangeError,
+    StreamNotFoundError,
+)
+from durable_streams_server._json_mode import is_json
+from durable_streams_server._model import Chunk, StreamInfo
+from durable_streams_server._plan import is_expired
+from durable_streams_server._store import Commit, Store
+from durable_streams_server._tail import Tail
+
+T = TypeVar("T")
+
+MAX_READ_BYTES = 1024 * 1024
+READ_THREADS = 4
+IDLE_TAILS = 512
+"""Streams without readers whose latest bytes stay in memory for the next reader."""
+
+
+class ReadSide:
+    """What the readers of one log share: the tails, and the way to the store.
+
+    Attributes:
+        loop: The event loop of the log.
+        released: Readers are to stop waiting.
+    """
+
+    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.released = False
+        self._store = store
+        self._clock = clock
+        self._closed = False
+        self._tails: OrderedDict[str, Tail] = OrderedDict()
+        self._threads = ThreadPoolExecutor(READ_THREADS, "durable-log-reader")
+
+    def publish(self, commit: Commit) -> None:
+        """Show a batch that is on disk to the readers of its streams."""
+        effects = commit.effects
+        for stream in effects.deleted.values():
+            tail = self._tails.get(stream.path)
+            if tail is not None and (tail.stream is None or tail.stream.id == stream.id):
+                tail.publish_deleted()
+        for stream_id, stream in effects.streams.items():
+            data = b"".join(effects.chunks.get(stream_id, ()))
+            self._tail(stream.path).publish(stream, stream.tail - len(data), data)
+        self._drop_idle_tails()
+
+    def release(self) -> None:
+        """Send waiting readers home, now and from here on."""
+        self.released = True
+        for tail in self._tails.values():
+            tail.wake()
+
+    async def close(self) -> None:
+        """Wait for reads of the store that are under way, and refuse more."""
+        self._closed = True
+        self.release()
+        await asyncio.to_thread(self._threads.shutdown)
+
+    async def stat(self, path: str) -> StreamInfo | None:
+        """The stream at the path, unless its lifetime is over."""
+        tail = self._tails.get(path)
+        if tail is None or tail.stream is None:
+            return await self.in_thread(lambda: self._store.stat(path, self._clock()))
+        return None if is_expired(tail.stream, self._clock()) else tail.stream
+
+    async def read_store(self, stream: StreamInfo, position: int, max_bytes: int) -> bytes:
+        """See `Store.read`."""
+        return await self.in_thread(lambda: self._store.read(stream, position, max_bytes))
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run blocking work of the store beside the loop (`LogClosedError` after `close`)."""
+        if self._closed:
+            raise LogClosedError
+        return await self.loop.run_in_executor(self._threads, work)
+
+    async def enter(self, path: str, position: int) -> Tail:
+        """Join a stream: see `Reader.__aenter__`.
+
+        The tail is in place before the store is asked, so that a commit between the question and
+        its answer is not missed.
+        """
+        tail = self._tail(path)
+        tail.readers += 1
+        try:
+            if tail.stream is None and not tail.deleted:
+                found = await self.in_thread(lambda: self._store.stat(path, self._clock()))
+                if found is not None:
+                    tail.load(found)
+            self._check(tail, position)
+        except BaseException:
+            self.leave(tail)
+            raise
+        return tail
+
+    def _check(self, tail: Tail, position: int) -> None:
+        stream = tail.stream
+        if stream is None or is_expired(stream, self._clock()):
+            raise StreamNotFoundError(tail.path)
+        if position > stream.tail:
+            raise OffsetOutOfRangeError(tail.path, position, stream.tail)
+
+    def leave(self, tail: Tail) -> None:
+        """A reader has gone."""
+        tail.readers -= 1
+        if tail.readers == 0 and tail.stream is None and self._tails.get(tail.path) is tail:
+            del self._tails[tail.path]
+
+    def _tail(self, path: str) -> Tail:
+        tail = self._tails.get(path)
+        if tail is None:
+            tail = self._tails[path] = Tail(path)
+        else:
+            self._tails.move_to_end(path)
+        return tail
+
+    def _drop_idle_tails(self) -> None:
+        """Forget the least recently written streams that nobody reads."""
+        excess = len(self._tails) - IDLE_TAILS
+        if excess <= 0:
+            return
+        idle = [path for path, tail in self._tails.items() if tail.readers == 0]
+        for path in idle[:excess]:
+            del self._tails[path]
+
+
+class Reader:
+    """A position in one stream. Use as an asynchronous context manager.
+
+    Attributes:
+        position: Where the next chunk begins.
+    """
+
+    def __init__(self, side: "ReadSide", path: str, position: int) -> None:
+        self.position = position
+        self._side = side
+        self._path = path
+        self._tail: Tail | None = None
+        self._stream_id = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._stopped = False
+
+    async def __aenter__(self) -> Self:
+        """Join the stream.
+
+        Raises:
+            StreamNotFoundError: no stream at the path.
+            OffsetOutOfRangeError: the position is past the tail.
+        """
+        self._tail = await self._side.enter(self._path, self.position)
+        self._stream_id = self.stream.id
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        tail, self._tail = self._tail, None
+        if tail is not None:
+            self._side.leave(tail)
+
+    @property
+    def stream(self) -> StreamInfo:
+        """The stream as it is now (raises `StreamNotFoundError` once it is deleted)."""
+        stream = self._shared.stream
+        if stream is None or (self._stream_id and stream.id != self._stream_id):
+            raise StreamNotFoundError(self._path)
+        return stream
+
+    @property
+    def stopped(self) -> bool:
+        """`stop` was called, or the log lets its readers go: there is no point in waiting."""
+        return self._stopped or self._side.released
+
+    @property
+    def _shared(self) -> Tail:
+        if self._tail is None:
+            raise RuntimeError("use the reader in `async with`")
+        return self._tail
+
+    def stop(self) -> None:
+        """End a `next` that waits, now and from here on: it returns an empty chunk."""
+        self._stopped = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def read(self, max_bytes: int = MAX_READ_BYTES) -> Chunk:
+        """The next chunk without waiting: empty at the tail. Moves `position`.
+
+        Raises:
+            StreamNotFoundError: the stream was deleted.
+            StorageError: bytes that should be there cannot be read.
+        """
+        tail, stream = self._shared, self.stream
+        start = self.position
+        if start == stream.tail:
+            return Chunk(stream, start, start, b"", up_to_date=True, closed=stream.closed)
+        if tail.holds(start):
+            data = tail.read(start, max_bytes)
+            if not is_json(stream.content_type) and len(data) > max_bytes:
+                data = data[:max_bytes]
+        else:
+            data = await self._side.read_store(stream, start, max_bytes)
+        self.position = end = start + len(data)
+        newest = self._shared.stream or stream
+        at_tail = end == newest.tail
+        return Chunk(newest, start, end, data, at_tail, closed=at_tail and newest.closed)
+
+    def shared_frame(self, key: object, encode: Callable[[], bytes]) -> bytes:
+        """An encoding made once for all readers of the stream that ask with the same key."""
+        return self._shared.frame(key, encode)
+
+    async def next(self, timeout: float | None = None) -> Chunk:  # noqa: ASYNC109 - a deadline, not a cancellation
+        """The next chunk, waiting for one at the tail of an open stream.
+
+        Returns:
+            New bytes; or an empty chunk when the stream is closed, when ``timeout`` seconds have
+            passed, or after `stop`.
+
+        Raises:
+            StreamNotFoundError: the stream was deleted.
+        """
+        deadline = None if timeout is None else self._side.loop.time() + timeout
+        while True:
+            chunk = await self.read()
+            if chunk.data or chunk.closed or self.stopped:
+                return chunk
+            if not await self._wait(deadline):
+                return chunk
+
+    async def _wait(self, deadline: float | None) -> bool:
+        """Wait for a change of the stream; False when the deadline came first."""
+        loop, tail = self._side.loop, self._shared
+        waiter = self._waiter = loop.create_future()
+        timer = None
+        if deadline is not None:
+            timer = loop.call_at(deadline, _complete, waiter)
+        tail.add_waiter(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+            tail.remove_waiter(waiter)
+            if timer is not None:
+                timer.cancel()
+        return deadline is None or loop.time() < deadline
+
+
+def _complete(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
