@@ -64,6 +64,14 @@ class State:
         with self._lock:
             return self._calls.total() if script_id is None else self._calls[script_id]
 
+    def forget(self, script_id: str) -> None:
+        """Begin counting the calls to one script anew."""
+        with self._lock:
+            self._calls.pop(script_id, None)
+            self._disconnects.pop(script_id, None)
+            self._released.pop(script_id, None)
+            self._requests = [kept for kept in self._requests if kept.script_id != script_id]
+
     def disconnects(self, script_id: str) -> int:
         """Calls to one script whose client went away before the end."""
         with self._lock:
