@@ -1,0 +1,203 @@
+"""Reading what a request asks of the transport, and writing what goes to the proxy."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit, urlunsplit
+from uuid import UUID
+
+from durable_transport._errors import HeaderCollision, InvalidProxyURL
+from durable_transport._fields import Fields, split_names
+from durable_transport._headers import header_text
+from durable_transport.protocol import (
+    HOP_BY_HOP_HEADERS,
+    ProxyHeader,
+    format_offset,
+    generation_paths,
+    to_uuid,
+)
+
+_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+_FOR_THE_TRANSPORT = frozenset(
+    name.lower()
+    for name in (
+        ProxyHeader.SESSION_ID,
+        ProxyHeader.REQUEST_ID,
+        ProxyHeader.RESUME_ACTIVE_GENERATION,
+        ProxyHeader.REPLAY_FROM_START,
+        ProxyHeader.ACTIVE_GENERATION_TTL,
+    )
+)
+_OURS = frozenset(
+    name.lower()
+    for name in (ProxyHeader.URL, ProxyHeader.METHOD, ProxyHeader.LIVE, ProxyHeader.STRIP)
+)
+# The offsets count the bytes of the upstream's own body, so nobody on the way may compress it.
+_NEVER_FORWARDED = (
+    HOP_BY_HOP_HEADERS | _FOR_THE_TRANSPORT | {"host", "content-length", "accept-encoding"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyURL:
+    """The proxy's base URL, checked; ``text`` has no slash at its end and no secrets."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, url: str) -> "ProxyURL":
+        """Check a base URL.
+
+        Raises:
+            InvalidProxyURL: not an absolute http(s) URL, or with parts that have no place in one.
+        """
+        try:
+            parts = urlsplit(url.strip())
+            port_is_valid = parts.port is None or parts.port > 0
+        except ValueError as error:
+            raise InvalidProxyURL(url, str(error)) from None
+        if parts.scheme not in ("http", "https"):
+            raise InvalidProxyURL(url, "it does not begin with http:// or https://")
+        if not parts.hostname or not port_is_valid:
+            raise InvalidProxyURL(url, "it names no host")
+        if parts.username is not None or parts.password is not None:
+            # Not quoted back: the message may end up in a log.
+            raise InvalidProxyURL(
+                urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])),
+                "it carries credentials, which belong into headers=",
+            )
+        if parts.query or parts.fragment:
+            raise InvalidProxyURL(url, "it has a query or a fragment")
+        return cls(f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}")
+
+    def start(self, session: UUID, request: UUID) -> str:
+        """Where a generation is started."""
+        return f"{self.text}/api/{session}/{request}"
+
+    def data(self, session: UUID, request: UUID, position: int) -> str:
+        """Where its body is read live from ``position``."""
+        path = generation_paths(session, request).data
+        return f"{self.text}/v1/stream/{path}?live=raw&offset={format_offset(position)}"
+
+    def control(self, session: UUID, request: UUID, offset: str, *, wait: bool) -> str:
+        """Where its control messages after ``offset`` are, with or without waiting for some."""
+        path = generation_paths(session, request).control
+        live = "&live=long-poll" if wait else ""
+        return f"{self.text}/v1/stream/{path}?offset={offset}{live}"
+
+
+@dataclass(frozen=True, slots=True)
+class DurableRequest:
+    """One request, as the transport sees it."""
+
+    method: str
+    url: str
+    headers: Fields
+    body: bytes
+    session_id: str
+    """As the caller wrote it."""
+    request_id: str
+    resume: bool
+    from_start: bool
+    ttl: float | None
+    """Seconds; None: the default of whoever uses it."""
+    timeout: Mapping[str, float | None]
+    """The client's own time limits: ``connect``, ``read``, ``write``, ``pool``."""
+
+    @property
+    def proxy_headers(self) -> dict[str, str]:
+        """The request's own ``x-proxy-*`` headers, which go with every request to the proxy."""
+        return {
+            name.lower(): value
+            for name, value in self.headers
+            if name.lower().startswith("x-proxy-") and name.lower() not in _OURS
+        }
+
+
+def wire_id(text: str) -> UUID:
+    """A UUID as it is; any other text as the UUID v5 that stands for it."""
+    return UUID(text) if _CANONICAL_UUID.fullmatch(text) else to_uuid(text)
+
+
+def read_request(
+    *,
+    method: str,
+    url: str,
+    headers: Fields,
+    body: bytes,
+    timeout: Mapping[str, float | None],
+    ambient: Mapping[str, str],
+    new_id: Callable[[], UUID],
+) -> DurableRequest:
+    """Understand a request; its own headers win over the ``ambient`` ones."""
+
+    def asked(name: ProxyHeader) -> str | None:
+        value = headers.get(name)
+        return ambient.get(name.lower()) if value is None else value
+
+    return DurableRequest(
+        method=method,
+        url=_plain_url(url),
+        headers=headers,
+        body=body,
+        session_id=header_text(asked(ProxyHeader.SESSION_ID) or str(new_id())),
+        request_id=header_text(asked(ProxyHeader.REQUEST_ID) or str(new_id())),
+        resume=asked(ProxyHeader.RESUME_ACTIVE_GENERATION) is not None,
+        from_start=(asked(ProxyHeader.REPLAY_FROM_START) or "").strip().lower() == "true",
+        ttl=_seconds(asked(ProxyHeader.ACTIVE_GENERATION_TTL)),
+        timeout=timeout,
+    )
+
+
+def start_headers(request: DurableRequest, for_proxy: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The headers of a start request: the upstream's, then ours, then those for the proxy.
+
+    Raises:
+        HeaderCollision: ``for_proxy`` has a header that the request itself sends upstream.
+    """
+    dropped = _NEVER_FORWARDED | split_names(request.headers.get("connection"))
+    forwarded = [
+        (name, value)
+        for name, value in request.headers
+        if name.lower() not in dropped and not name.lower().startswith("x-proxy-")
+    ]
+    taken = {name.lower() for name, _ in forwarded}
+    for name in for_proxy:
+        if name.lower() in taken:
+            raise HeaderCollision(name)
+    headers = [
+        *forwarded,
+        ("Accept-Encoding", "identity"),
+        (ProxyHeader.URL.value, request.url),
+        (ProxyHeader.METHOD.value, request.method),
+        (ProxyHeader.LIVE.value, "raw"),
+        *read_headers(request, for_proxy),
+    ]
+    strip = [name for name in for_proxy if not name.lower().startswith("x-proxy-")]
+    if strip:
+        headers.append((ProxyHeader.STRIP.value, ", ".join(strip)))
+    return headers
+
+
+def read_headers(request: DurableRequest, for_proxy: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The headers that go with every request to the proxy; ``for_proxy`` wins."""
+    named = {name.lower() for name in for_proxy}
+    own = [(name, value) for name, value in request.proxy_headers.items() if name not in named]
+    return own + [(name, value) for name, value in for_proxy.items() if name.lower() not in _OURS]
+
+
+def _plain_url(url: str) -> str:
+    """The URL as a header value, without fragment and credentials (clients send those apart)."""
+    parts = urlsplit(url)
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="")
+    return quote(urlunsplit(bare), safe="!#$%&'()*+,/:;=?@[]~")
+
+
+def _seconds(milliseconds: str | None) -> float | None:
+    """``X-Active-Generation-TTL``; what is no number counts as absent."""
+    try:
+        seconds = int(milliseconds or "") / 1000
+    except ValueError:
+        return None
+    return seconds if seconds >= 0 else None

@@ -1,0 +1,328 @@
+# Generated from _async_httpx2.py by scripts/generate_shells.py: change that file, not this one.
+"""The synchronous transport for httpx2."""
+
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import httpx2
+
+from durable_transport._effects import (
+    Answer,
+    AskHeaders,
+    Breakage,
+    Broke,
+    Close,
+    Effect,
+    Emit,
+    Open,
+    Opened,
+    Read,
+    ReadAll,
+    Sleep,
+    Step,
+    Store,
+)
+from durable_transport._entries import Sessions, Storage
+from durable_transport._errors import GenerationError
+from durable_transport._fields import Fields
+from durable_transport._generation import Generation
+from durable_transport._headers import ambient_headers
+from durable_transport._link import Clocks
+from durable_transport._request import ProxyURL, read_request
+from durable_transport._shell._errors_httpx2 import broke, flavoured
+from durable_transport._shell._io_sync import (
+    HeaderSource,
+    at_most,
+    bounded_cleanup,
+    evaluate,
+    run_blocking,
+    sleep,
+)
+from durable_transport._storage import MemoryStorage
+from durable_transport._timing import Timing
+from durable_transport.protocol import ProxyHeader
+
+T = TypeVar("T")
+
+_CLOCKS = Clocks(monotonic=time.monotonic, wall=time.time, random=random.random)
+
+
+class DurableTransport(httpx2.BaseTransport):
+    """Sends requests through a durable proxy, so that their answers survive a drop.
+
+    Args:
+        proxy_url: The proxy's base URL, for example ``http://localhost:4000``.
+        storage: Where active generations are remembered; `MemoryStorage` when absent.
+        headers: Headers for the proxy, such as credentials: a mapping, or a function that is
+            called for every request, also for each reconnection. They do not go upstream.
+        match: Which requests are made durable; the others go straight to where they are
+            addressed. All, when absent.
+        transport: Does the actual sending, and is closed with this one only when it was made
+            here (when absent).
+        timing: Time settings.
+
+    Raises:
+        InvalidProxyURL: ``proxy_url`` cannot be one.
+    """
+
+    def __init__(
+        self,
+        proxy_url: str,
+        *,
+        storage: Storage | None = None,
+        headers: HeaderSource = None,
+        match: Callable[[httpx2.Request], bool] | None = None,
+        transport: httpx2.BaseTransport | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        self._proxy = ProxyURL.parse(str(proxy_url))
+        self._storage: Storage = MemoryStorage() if storage is None else storage
+        self.sessions = Sessions(self._storage, self._proxy.text, clock=_CLOCKS.wall)
+        """What is remembered of this proxy's sessions."""
+        self._headers = headers
+        self._match = match
+        self._timing = timing or Timing()
+        self._owned = transport is None
+        # A live answer holds its connection for minutes: a limit would be one on conversations.
+        self._inner = transport or httpx2.HTTPTransport(
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20)
+        )
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send one request; the answer's body is durable."""
+        ambient = ambient_headers()
+        resume = ProxyHeader.RESUME_ACTIVE_GENERATION
+        is_resume = resume in request.headers or resume.lower() in ambient
+        if self._match is not None and not is_resume and not self._match(request):
+            return self._inner.handle_request(request)
+        generation = Generation(
+            read_request(
+                method=request.method,
+                url=str(request.url),
+                headers=Fields(request.headers.raw),
+                # Read as a whole: it may have to be sent again.
+                body=b"" if is_resume else request.read(),
+                timeout=request.extensions.get("timeout", {}),
+                ambient=ambient,
+                new_id=uuid4,
+            ),
+            proxy=self._proxy,
+            sessions=self.sessions,
+            timing=self._timing,
+            clocks=_CLOCKS,
+        )
+        connection = _Connection(self._inner, self._headers, blocking=self._storage.blocking)
+        body = _Body(generation, connection, self._timing)
+        return body.respond()
+
+    def close(self) -> None:
+        """Close the connections, unless they belong to the ``transport`` given."""
+        if self._owned:
+            self._inner.close()
+
+
+class _Connection:
+    """Performs effects; holds at most one open answer."""
+
+    def __init__(
+        self, inner: httpx2.BaseTransport, headers: HeaderSource, *, blocking: bool
+    ) -> None:
+        self._inner = inner
+        self._headers = headers
+        self._blocking = blocking
+        self._response: httpx2.Response | None = None
+        self._parts: Iterator[bytes] | None = None
+
+    def run(self, step: Step[T]) -> T:
+        """Perform all effects of a step that hands nothing out; return its result."""
+        answer = None
+        while True:
+            try:
+                effect = step.send(answer)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            answer = self.perform(effect)
+
+    def perform(self, effect: Effect) -> Any:  # noqa: PLR0911  (one case per effect)
+        """Do what the driver asks for; return its answer."""
+        match effect:
+            case Read():
+                return self._read()
+            case Store(function):
+                return run_blocking(function) if self._blocking else function()
+            case AskHeaders():
+                return evaluate(self._headers)
+            case Open():
+                return self._open(effect)
+            case ReadAll(limit):
+                return self._read_all(limit)
+            case Close():
+                return self.close()
+            case Sleep(seconds):
+                return sleep(seconds)
+            case Emit():  # pragma: no cover
+                raise AssertionError("only the body hands something out")
+
+    def _open(self, effect: Open) -> Opened | Broke:
+        self.close()
+        request = httpx2.Request(
+            effect.method,
+            effect.url,
+            headers=effect.headers,
+            content=effect.content,
+            extensions={"timeout": dict(effect.timeout)},
+        )
+        try:
+            response = self._inner.handle_request(request)
+        except httpx2.TransportError as error:
+            return broke(error)
+        self._response = response
+        self._parts = iter(_sync_stream(response))
+        return Opened(response.status_code, Fields(response.headers.raw))
+
+    def _read(self) -> bytes | Broke | None:
+        if self._parts is None:
+            return None
+        try:
+            while True:
+                data = next(self._parts)
+                if data:
+                    return data
+        except StopIteration:
+            return None
+        except httpx2.TransportError as error:
+            return broke(error)
+
+    def _read_all(self, limit: int) -> bytes | Broke:
+        parts = bytearray()
+        while True:
+            part = self._read()
+            if part is None:
+                break
+            if isinstance(part, Broke):
+                self.close()
+                return part
+            parts += part
+            if len(parts) > limit:
+                self.close()
+                error = httpx2.RemoteProtocolError(f"an answer of more than {limit} bytes")
+                return Broke(Breakage.DROPPED, error)
+        self.close()
+        return bytes(parts)
+
+    def close(self) -> None:
+        """Close the open answer, if any."""
+        response, self._response = self._response, None
+        parts, self._parts = self._parts, None
+        # A suspended generator would otherwise be closed by the garbage collector, some time.
+        finish = getattr(parts, "close", None)
+        try:
+            if finish is not None:
+                finish()
+        finally:
+            if response is not None:
+                response.close()
+
+
+class _Body(httpx2.SyncByteStream):
+    """The unbroken body of one durable response."""
+
+    def __init__(self, generation: Generation, connection: _Connection, timing: Timing) -> None:
+        self._generation = generation
+        self._connection = connection
+        self._timing = timing
+        self._steps: Step[None] | None = None
+        self._busy = False
+        self._closed = False
+
+    def respond(self) -> httpx2.Response:
+        """The response whose body this is, or the whole one there is instead."""
+        try:
+            answer: Answer = self._connection.run(self._generation.answer())
+        except GenerationError as error:
+            self._leave()
+            raise flavoured(error) from error.__cause__
+        except BaseException:
+            self._leave()
+            raise
+        extensions = {"durable": self._generation.progress}
+        if answer.body is None:
+            return httpx2.Response(
+                answer.status, headers=answer.headers, stream=self, extensions=extensions
+            )
+        self._leave()
+        return httpx2.Response(
+            answer.status, headers=answer.headers, content=answer.body, extensions=extensions
+        )
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._closed:
+            raise StopIteration
+        if self._steps is None:
+            self._steps = self._generation.body()
+        self._busy = True
+        try:
+            return self._next(self._steps)
+        except StopIteration:
+            self._leave()
+            raise
+        except GenerationError as error:
+            self._leave()
+            raise flavoured(error) from error.__cause__
+        except BaseException:
+            self._leave()
+            raise
+        finally:
+            self._busy = False
+
+    def _next(self, steps: Step[None]) -> bytes:
+        answer = None
+        while True:
+            try:
+                effect = steps.send(answer)
+            except StopIteration:
+                raise StopIteration from None
+            if isinstance(effect, Emit):
+                return effect.data
+            answer = self._connection.perform(effect)
+            if self._closed:
+                raise httpx2.ReadError("the response was closed while it was being read")
+
+    def close(self) -> None:
+        """Stop reading, at once."""
+        if self._closed:
+            return
+        # While an exception passes through (a cancellation, for one) there is no time to ask
+        # whether the generation is over. Nor while another task is reading.
+        if not self._busy and self._steps is not None and sys.exc_info()[0] is None:
+            try:
+                with at_most(self._timing.settle):
+                    self._connection.run(self._generation.settle())
+            except GenerationError:
+                pass
+            except BaseException:
+                self._leave()
+                raise
+        self._leave()
+
+    def _leave(self) -> None:
+        """Close what is open and store how far the consumer came; not stopped by cancellation."""
+        if self._closed:
+            return
+        self._closed = True
+        with bounded_cleanup(self._timing.close):
+            self._connection.run(self._generation.leave())
+
+
+def _sync_stream(response: httpx2.Response) -> httpx2.SyncByteStream:
+    if not isinstance(response.stream, httpx2.SyncByteStream):
+        raise TypeError("transport= must be a synchronous transport")
+    return response.stream
