@@ -122,8 +122,9 @@ def of_outcome(outcome: Outcome, location: str) -> Answer:  # noqa: C901, PLR091
             return answer
         case Exists(stream):
             return _configured(200, stream)
-        case Appended(stream, producer=producer):
-            answer = _positioned(204 if producer is None else 200, stream)
+        case Appended(stream, start, end, producer):
+            # 200 tells a producer that its batch is new; a close without bytes is none.
+            answer = _positioned(200 if producer is not None and end > start else 204, stream)
             _add_producer(answer, producer)
             return answer
         case Duplicate(stream, producer):

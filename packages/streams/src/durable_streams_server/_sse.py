@@ -41,7 +41,9 @@ def data_event(data: bytes, content_type: str) -> bytes:
         payload = b64encode(data)
     if b"\r" in payload:
         payload = payload.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return b"event: data\ndata: " + payload.replace(b"\n", b"\ndata: ") + b"\n\n"
+    lines = b"\ndata:" + payload.replace(b"\n", b"\ndata:")
+    # A reader takes one space off each line, so a line that begins with one is given another.
+    return b"event: data" + lines.replace(b"\ndata: ", b"\ndata:  ") + b"\n\n"
 
 
 def control_event(*, next_offset: str, cursor: str | None, up_to_date: bool, closed: bool) -> bytes:
@@ -54,7 +56,7 @@ def control_event(*, next_offset: str, cursor: str | None, up_to_date: bool, clo
     if closed:
         fields["streamClosed"] = True
     text = json.dumps(fields, separators=(",", ":")).encode()
-    return b"event: control\ndata: " + text + b"\n\n"
+    return b"event: control\ndata:" + text + b"\n\n"
 
 
 def complete_utf8_length(data: bytes) -> int:
