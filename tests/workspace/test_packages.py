@@ -153,9 +153,10 @@ def test_pure_modules_do_no_input_or_output(package: Package) -> None:
 @each_package
 def test_public_names_are_importable_and_listed_once(package: Package) -> None:
     for init in package.modules:
-        if init.name != "__init__.py":
+        inner = init.relative_to(package.source).parent.parts
+        if init.name != "__init__.py" or any(part.startswith("_") for part in inner):
             continue
-        name = ".".join((package.module, *init.relative_to(package.source).parent.parts))
+        name = ".".join((package.module, *inner))
         module = importlib.import_module(name)
         exported = module.__all__
         assert len(exported) == len(set(exported)), name
