@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from durable_transport._fields import Fields
+from durable_transport._progress import Progress
+from durable_transport._request import wire_id
 from durable_transport.protocol import (
     HOP_BY_HOP_HEADERS,
     ControlMessage,
@@ -74,29 +76,44 @@ def live_headers(
     upstream: Iterable[tuple[str, str]],
     *,
     content_type: str | None,
-    session_id: str,
-    request_id: str,
+    progress: Progress,
 ) -> list[tuple[str, str]]:
-    """The head of a live response: the upstream's forwardable headers and ours."""
+    """The head of a live response: the upstream's forwardable headers and ours.
+
+    Vendors send a request id of their own under the same name as ours; it stays readable as
+    ``X-Upstream-Request-ID``.
+    """
+    upstream = list(upstream)
+    theirs = _upstream_request_ids(upstream, progress)
     return [
         *((name, value) for name, value in upstream if _is_passed_on(name, _SET_BY_US)),
+        *(("X-Upstream-Request-ID", value) for value in theirs),
         ("Content-Type", content_type or DEFAULT_CONTENT_TYPE),
         ("Cache-Control", "no-cache"),
-        *id_headers(session_id, request_id),
+        (ProxyHeader.SESSION_ID.value, progress.session_id),
+        (ProxyHeader.REQUEST_ID.value, progress.request_id),
     ]
 
 
-def whole_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The headers of an answer that is passed on whole: a rejection, or a refusal."""
-    return [(name, value) for name, value in headers if _is_passed_on(name, ())]
+def whole_headers(headers: Iterable[tuple[str, str]], progress: Progress) -> list[tuple[str, str]]:
+    """The headers of an answer that is passed on whole: a rejection, or a refusal.
 
-
-def id_headers(session_id: str, request_id: str) -> list[tuple[str, str]]:
-    """The headers that name a generation."""
+    The vendor's own request id keeps its place: it is what its support asks for.
+    """
+    headers = list(headers)
+    theirs = _upstream_request_ids(headers, progress) or [progress.request_id]
+    ids = {ProxyHeader.SESSION_ID.lower(), ProxyHeader.REQUEST_ID.lower()}
     return [
-        (ProxyHeader.SESSION_ID.value, session_id),
-        (ProxyHeader.REQUEST_ID.value, request_id),
+        *((name, value) for name, value in headers if _is_passed_on(name, ids)),
+        (ProxyHeader.SESSION_ID.value, progress.session_id),
+        *((ProxyHeader.REQUEST_ID.value, value) for value in theirs),
     ]
+
+
+def _upstream_request_ids(headers: list[tuple[str, str]], progress: Progress) -> list[str]:
+    ours = str(wire_id(progress.request_id))
+    name = ProxyHeader.REQUEST_ID.lower()
+    return [value for key, value in headers if key.lower() == name and value != ours]
 
 
 def rejection_of(payload: TerminalPayload) -> tuple[int, list[tuple[str, str]], bytes] | None:

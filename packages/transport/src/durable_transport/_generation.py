@@ -15,7 +15,6 @@ How a body is read::
 from functools import partial
 
 from durable_transport._answers import (
-    id_headers,
     is_compressed,
     is_success,
     is_temporary,
@@ -165,7 +164,7 @@ class Generation:
             yield from self._retry_start(body)
             return None
         yield from self._finish()
-        return Answer(opened.status, whole_headers(opened.headers), body)
+        return Answer(opened.status, whole_headers(opened.headers, self.progress), body)
 
     def _refusal(self, opened: Opened) -> Step[Answer | None]:
         body = yield ReadAll(REJECTION_LIMIT)
@@ -192,7 +191,7 @@ class Generation:
             ErrorCode.GENERATION_LOST,
         ):
             raise self._link.error(ended_as(trouble.code), trouble.message, code=trouble.code)
-        return Answer(opened.status, whole_headers(opened.headers), body)
+        return Answer(opened.status, whole_headers(opened.headers, self.progress), body)
 
     def _resume(self) -> Step[Answer]:
         progress = self.progress
@@ -240,7 +239,7 @@ class Generation:
             rejection = rejection_of(outcome.payload)
             if outcome.code == TerminalCode.UPSTREAM_REJECTED and rejection is not None:
                 status, headers, body = rejection
-                return Answer(status, whole_headers(headers), body)
+                return Answer(status, whole_headers(headers, self.progress), body)
             raise self._link.error(ended_as(outcome.code), outcome.message, code=outcome.code)
         if isinstance(merge.verdict, Completed) and not self._request.from_start:
             # Everything was consumed before: nothing is active, only the pointer was still there.
@@ -258,15 +257,14 @@ class Generation:
         headers = live_headers(
             upstream,
             content_type=content_type,
-            session_id=self.progress.session_id,
-            request_id=self.progress.request_id,
+            progress=self.progress,
         )
         return Answer(status, headers, None)
 
     def _nothing_active(self) -> Answer:
         self._over = True
-        ids = id_headers(self.progress.session_id, self.progress.request_id)
-        return Answer(_NO_CONTENT, [*ids[:1], ("Cache-Control", "no-cache")], b"")
+        session = (ProxyHeader.SESSION_ID.value, self.progress.session_id)
+        return Answer(_NO_CONTENT, [session, ("Cache-Control", "no-cache")], b"")
 
     # ------------------------------------------------------------------ the body
 
