@@ -1,0 +1,326 @@
+"""The HTTP surface of the proxy (DESIGN section 6): the control plane, and the streams mounted.
+
+A handler parses, decides, and renders; what a generation is and does is elsewhere.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import httpx2
+from fastapi import APIRouter, FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from durable_proxy._allowlist import Allowlist
+from durable_proxy._answers import Accepted, Answer, Rejected
+from durable_proxy._errors import RETRY_AFTER, Refusal, RefusedError
+from durable_proxy._live import LiveBody
+from durable_proxy._service import Options, Proxy
+from durable_proxy._start_request import (
+    Limits,
+    StartRequest,
+    declared_length,
+    parse_head,
+    refuse_body,
+)
+from durable_proxy._upstream import Timeouts
+from durable_streams_server import Limits as StreamLimits
+from durable_streams_server import Log, LogError, StorageError, StreamsApp
+from durable_transport.protocol import (
+    ErrorCode,
+    ProxyHeader,
+    StartAnswer,
+    StreamHeader,
+)
+
+__version__ = version("durable-proxy")
+
+STREAMS_PREFIX = "/v1/stream"
+
+ALWAYS = {
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+    "X-Content-Type-Options": "nosniff",
+}
+"""On every answer of ours: nothing in between may keep it, change it, or guess what it is."""
+
+FROM_UPSTREAM = {ProxyHeader.SOURCE: "upstream"}
+WITHOUT_BODY = frozenset({204, 205, 304})
+
+EXPOSED = [*StreamHeader, *ProxyHeader, "ETag", "Location", "Retry-After", "*"]
+"""For browsers: by name for old ones, and ``*`` for whatever the upstream sends."""
+
+logger = logging.getLogger("durable_proxy")
+
+
+def create_app(
+    store: Log | str,
+    *,
+    allow: Iterable[str] = (),
+    allow_any_upstream: bool = False,
+    public_url: str | None = None,
+    limits: Limits | None = None,
+    timeouts: Timeouts | None = None,
+    lease_seconds: float = 10.0,
+    drain_seconds: float = 20.0,
+    stream_limits: StreamLimits | None = None,
+    client: httpx2.AsyncClient | None = None,
+) -> FastAPI:
+    """The proxy as an ASGI application; ``app.state.proxy`` is its `Proxy`.
+
+    Args:
+        store: ``sqlite:///FILE``, or a `Log` that the caller opened and will close.
+        allow: Upstream patterns, ``scheme://host[:port]/path``; nothing else is called.
+        allow_any_upstream: For development.
+        public_url: Where clients reach this application; by default, the address of the socket
+            that a request came in on. (Never its ``Host`` header: a client writes that.)
+        limits: How large a request may be, and how much is buffered.
+        timeouts: How long the upstream may take.
+        lease_seconds: How long after a crash of its node a generation is ended as orphaned.
+            A given `Log` has a lease of its own.
+        drain_seconds: How long a shutdown waits for running generations.
+        stream_limits: How long a live answer may be quiet, and may live.
+        client: For upstream calls through an egress proxy or with other certificates.
+
+    Raises:
+        PatternError: an entry of ``allow`` cannot be understood.
+    """
+    options = Options(
+        allowlist=Allowlist.parse(allow, any_upstream=allow_any_upstream),
+        limits=limits or Limits(),
+        timeouts=timeouts or Timeouts(),
+        lease_seconds=lease_seconds,
+        drain_seconds=drain_seconds,
+        streams=stream_limits or StreamLimits(),
+        client=client,
+    )
+    proxy = Proxy(store, options)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with proxy.running():
+            yield
+
+    # The data plane: plain ASGI, and only to read; nobody but a relay writes.
+    streams = StreamsApp(
+        lambda: proxy.parts.log, prefix="", read_only=True, limits=proxy.options.streams
+    )
+    app = FastAPI(title="durable-proxy", version=__version__, lifespan=lifespan)
+    app.state.proxy = proxy
+    app.include_router(_routes(proxy, public_url))
+    app.mount(STREAMS_PREFIX, streams)
+    _add_error_handlers(app)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
+        allow_headers=["*"],
+        expose_headers=EXPOSED,
+    )
+    return app
+
+
+# ---------------------------------------------------------------------- routes
+
+
+def _routes(proxy: Proxy, public_url: str | None) -> APIRouter:
+    router = APIRouter()
+
+    @router.post("/api/{session}/{request_id}", response_model=StartAnswer, openapi_extra=_DOCS)
+    async def start(session: str, request_id: str, request: Request) -> Response:
+        """Send a request upstream once, and write its answer to the log."""
+        try:
+            wanted = await _parse(session, request_id, request, proxy.options)
+            answer = await proxy.parts.generations.start(wanted)
+        except RefusedError as error:
+            answer, wanted = error.refusal, None
+        return _render(answer, wanted, proxy, public_url or _address(request))
+
+    @router.get("/health")
+    async def health() -> Response:
+        """Tell whether the proxy serves and can write."""
+        return _health(proxy)
+
+    @router.api_route("/stream/{kind}", methods=["GET", "HEAD"], include_in_schema=False)
+    async def shape(kind: str) -> Response:
+        """Say where the streams are instead."""
+        # 404 and not 501: a shape client retries a 5xx for ever.
+        hint = f"/stream/{kind} is not served here: read durableDataUrl and durableControlUrl"
+        return _refuse(Refusal(ErrorCode.NOT_FOUND, f"{hint} of the start answer"))
+
+    return router
+
+
+_DOCS: dict[str, Any] = {
+    "parameters": [
+        {"name": name, "in": "header", "required": required, "schema": {"type": "string"}}
+        for name, required in (
+            (ProxyHeader.URL.value, True),
+            (ProxyHeader.METHOD.value, False),
+            (ProxyHeader.LIVE.value, False),
+            (ProxyHeader.STRIP.value, False),
+        )
+    ],
+    "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string"}}}},
+}
+
+
+async def _parse(session: str, request_id: str, request: Request, options: Options) -> StartRequest:
+    """The start request with its body.
+
+    Raises:
+        RefusedError: it is not fit to be sent.
+    """
+    headers, limits = request.headers.raw, options.limits
+    head = parse_head(session, request_id, headers, allowlist=options.allowlist, limits=limits)
+    if isinstance(head, Refusal):
+        raise RefusedError(head)
+    _raise_if(refuse_body(declared_length(headers), limits))
+    body = bytearray()
+    try:
+        async for piece in request.stream():
+            body += piece
+            _raise_if(refuse_body(len(body), limits))
+    except ClientDisconnect:
+        # Half a request starts nothing; nobody reads this answer.
+        raise RefusedError(Refusal(ErrorCode.BAD_REQUEST, "the body was cut off")) from None
+    return head.with_body(bytes(body))
+
+
+def _raise_if(refusal: Refusal | None) -> None:
+    if refusal is not None:
+        raise RefusedError(refusal)
+
+
+def _address(request: Request) -> str:
+    """Where this request came in."""
+    scope = request.scope
+    host, port = scope.get("server") or ("localhost", None)
+    authority = f"[{host}]" if ":" in host else host
+    port_part = "" if port is None else f":{port}"
+    return f"{scope['scheme']}://{authority}{port_part}{scope.get('root_path', '')}"
+
+
+# ---------------------------------------------------------------------- rendering
+
+
+def _render(answer: Answer, wanted: StartRequest | None, proxy: Proxy, base: str) -> Response:
+    match answer:
+        case Accepted() if wanted is not None:
+            if wanted.live:
+                return _live_body(answer, wanted, proxy)
+            return _start_answer(answer, wanted, base.rstrip("/"))
+        case Rejected():
+            return _rejection(answer)
+        case Refusal():
+            return _refuse(answer)
+        case _:
+            raise AssertionError(answer)
+
+
+def _start_answer(answer: Accepted, wanted: StartRequest, base: str) -> Response:
+    body = StartAnswer(
+        session_id=wanted.session_id,
+        request_id=wanted.request_id,
+        stream_url=f"{base}/stream/data",
+        control_url=f"{base}/stream/control",
+        content_type=answer.start.content_type,
+        durable_data_url=f"{base}{STREAMS_PREFIX}/{wanted.paths.data}",
+        durable_control_url=f"{base}{STREAMS_PREFIX}/{wanted.paths.control}",
+        upstream_status=answer.start.status,
+        upstream_headers=answer.start.headers,
+    )
+    text = body.model_dump_json(by_alias=True, exclude_none=True)
+    return Response(text, headers=ALWAYS | _ids(wanted), media_type="application/json")
+
+
+def _live_body(answer: Accepted, wanted: StartRequest, proxy: Proxy) -> Response:
+    start = answer.start
+    ours = ALWAYS | _ids(wanted) | FROM_UPSTREAM
+    own_names = {name.lower() for name in ours}
+    headers = [(name, value) for name, value in start.headers if name.lower() not in own_names]
+    if start.status in WITHOUT_BODY:
+        return _with_headers(Response(status_code=start.status), [*headers, *ours.items()])
+    content_type = start.content_type or "application/octet-stream"
+    return LiveBody(
+        proxy.parts.log,
+        wanted.paths.data,
+        status=start.status,
+        headers=[("content-type", content_type), *headers, *ours.items()],
+        limits=proxy.options.streams,
+    )
+
+
+def _ids(wanted: StartRequest) -> dict[str, str]:
+    return {
+        ProxyHeader.SESSION_ID: str(wanted.session_id),
+        ProxyHeader.REQUEST_ID: str(wanted.request_id),
+    }
+
+
+def _rejection(answer: Rejected) -> Response:
+    response = Response(answer.body, status_code=answer.status)
+    return _with_headers(response, [*answer.headers, *(ALWAYS | FROM_UPSTREAM).items()])
+
+
+def _with_headers(response: Response, headers: Iterable[tuple[str, str]]) -> Response:
+    """Add headers of which one name may be there several times."""
+    response.raw_headers += [
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers
+    ]
+    return response
+
+
+def _refuse(refusal: Refusal) -> Response:
+    headers = ALWAYS | {ProxyHeader.SOURCE: "proxy", ProxyHeader.ERROR: refusal.code}
+    if refusal.code in RETRY_AFTER:
+        headers["Retry-After"] = str(RETRY_AFTER[refusal.code])
+    body = {"error": {"code": refusal.code, "message": refusal.message}}
+    return JSONResponse(body, status_code=refusal.status, headers=headers)
+
+
+def _health(proxy: Proxy) -> Response:
+    generations, store = proxy.parts.generations, "ok"
+    try:
+        proxy.parts.log.check()
+    except StorageError:
+        store = "failing"
+    draining = generations.draining
+    healthy = store == "ok" and not draining
+    body = {
+        "status": "draining" if draining else "ok" if healthy else "failing",
+        "store": store,
+        "version": __version__,
+        "activeGenerations": generations.active,
+    }
+    return JSONResponse(body, status_code=200 if healthy else 503, headers=ALWAYS)
+
+
+# ---------------------------------------------------------------------- errors
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    """Everything that is refused is refused in one form."""
+
+    async def on_http(_request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        if status == 405:  # noqa: PLR2004 - the status of the code beside it
+            return _refuse(Refusal(ErrorCode.METHOD_NOT_ALLOWED, "this path has other methods"))
+        return _refuse(Refusal(ErrorCode.NOT_FOUND, "there is nothing at this path"))
+
+    async def on_log(request: Request, error: Exception) -> Response:
+        logger.error("%s: the log failed: %s", request.url.path, error)
+        message = "the log cannot be used at the moment"
+        return _refuse(Refusal(ErrorCode.STORAGE_UNAVAILABLE, message))
+
+    async def on_defect(_request: Request, _error: Exception) -> Response:
+        return _refuse(Refusal(ErrorCode.INTERNAL, "the proxy failed; its log says how"))
+
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(LogError, on_log)
+    app.add_exception_handler(Exception, on_defect)

@@ -1,0 +1,104 @@
+"""``durable-proxy``: the proxy as a command."""
+
+import logging
+import sys
+from typing import Any
+
+import click
+from fastapi import FastAPI
+
+from durable_proxy._allowlist import Allowlist, PatternError
+from durable_proxy._app import create_app
+from durable_proxy._server import serve
+from durable_proxy._settings import Settings, SettingsError, load_settings
+from durable_proxy._start_request import Limits
+from durable_proxy._upstream import Timeouts
+from durable_streams_server import LOOPBACK_HOSTS, BindError, Log, LogError, bind, run
+
+EXIT_FAILED = 1
+"""The proxy could not start; click itself exits with 2 for a wrong command line."""
+
+NOTHING_ALLOWED = (
+    "no upstream is allowed yet: start with --allow 'https://api.openai.com/**'"
+    " (or --allow-any-upstream for development)"
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="durable-proxy")
+def main() -> None:
+    """A proxy that writes streaming HTTP answers to a durable log while they are generated."""
+
+
+@main.command("serve")
+@click.option("--host", help="Address to listen on.  [PROXY_HOST; 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="0: any.  [PROXY_PORT; 4000]")
+@click.option("--store", help="sqlite:///FILE  [DATABASE_URL; sqlite:///durable-proxy.sqlite]")
+@click.option(
+    "--allow",
+    multiple=True,
+    metavar="PATTERN",
+    help="Upstreams that may be called: scheme://host[:port]/path, * for one host label, port or "
+    "path segment, ** for any rest. Repeatable.  [PROXY_ALLOW]",
+)
+@click.option("--allow-any-upstream", is_flag=True, help="Call anything: for development only.")
+@click.option("--public-url", help="Where clients reach the proxy.  [PROXY_URL]")
+@click.option("--lease", type=float, help="Seconds after which a dead node is one.  [10]")
+@click.option("--drain", type=float, help="Seconds a shutdown waits for generations.  [20]")
+@click.option("--answer-timeout", type=float, help="Seconds to the upstream's headers.  [600]")
+@click.option("--idle-timeout", type=float, help="Seconds between pieces of its body.  [300]")
+@click.option("--max-body", type=int, help="Largest request body in bytes.  [33554432]")
+@click.option("--insecure", is_flag=True, help="Listen beyond this machine, without any secret.")
+def serve_command(*, allow_any_upstream: bool, insecure: bool, **given: Any) -> None:
+    """Serve until interrupted."""
+    try:
+        settings = load_settings(**given)
+        _check_host(settings.host, insecure=insecure)
+        Allowlist.parse(settings.allow)
+        _log_to_stderr()
+        run(lambda: _serve(settings, allow_any_upstream=allow_any_upstream))
+    except (SettingsError, PatternError) as error:
+        raise click.UsageError(str(error)) from None
+    except (BindError, LogError) as error:
+        click.echo(f"durable-proxy: {error}", err=True)
+        sys.exit(EXIT_FAILED)
+
+
+def _check_host(host: str, *, insecure: bool) -> None:
+    if host not in LOOPBACK_HOSTS and not insecure:
+        raise click.UsageError(
+            f"--host {host} would let anybody on the network call the allowed upstreams and read"
+            f" every answer: there is no secret to protect them yet. Put a gateway in front, or"
+            f" say --insecure"
+        )
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+
+async def _serve(settings: Settings, *, allow_any_upstream: bool) -> None:
+    # The listener first: a store that is opened is a store whose generations are ended.
+    with bind(settings.host, settings.port) as listener:
+        async with await Log.open(settings.store, lease_seconds=settings.lease) as log:
+            app = _make_app(log, settings, allow_any_upstream=allow_any_upstream)
+            proxy = app.state.proxy
+            async with proxy.running():
+                host = f"[{settings.host}]" if ":" in settings.host else settings.host
+                address = f"http://{host}:{listener.getsockname()[1]}"
+                click.echo(f"durable-proxy: {address} on {settings.store}")
+                if proxy.options.allowlist.is_empty:
+                    click.echo(f"durable-proxy: {NOTHING_ALLOWED}", err=True)
+                await serve(app, proxy, listener)
+
+
+def _make_app(log: Log, settings: Settings, *, allow_any_upstream: bool) -> FastAPI:
+    return create_app(
+        log,
+        allow=settings.allow,
+        allow_any_upstream=allow_any_upstream,
+        public_url=settings.public_url,
+        limits=Limits(request_body_bytes=settings.max_body),
+        timeouts=Timeouts(answer=settings.answer_timeout, idle=settings.idle_timeout),
+        drain_seconds=settings.drain,
+    )

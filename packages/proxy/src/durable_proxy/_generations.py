@@ -1,0 +1,220 @@
+"""The generations that this node runs, and the answer to whoever asks for one.
+
+The store decides who runs a generation: its streams are created in one transaction, and whoever
+created them calls the upstream. Everybody, the creator included, then reads the answer from the
+control stream; so two simultaneous starts on two nodes call the upstream once and say the same.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from durable_proxy._answers import Answer, answer_from
+from durable_proxy._errors import Refusal
+from durable_proxy._lifecycle import Ending, Event, may_repeat
+from durable_proxy._relay import FencedError, Relay
+from durable_proxy._start_request import Limits, StartRequest
+from durable_proxy._upstream import Upstream
+from durable_streams_server import (
+    Create,
+    Created,
+    Delete,
+    Log,
+    LogClosedError,
+    LogError,
+    Outcome,
+    StreamInfo,
+    StreamNotFoundError,
+    json_items,
+)
+from durable_transport.protocol import ControlMessage, ErrorCode, GenerationPaths
+
+CLAIM_ATTEMPTS = 8
+"""How often a generation may be replaced while somebody waits for its answer."""
+STALL_CHECK_SECONDS = 0.5
+"""How soon somebody who waits for an answer learns that the store takes no writes."""
+LAST_WRITE_SECONDS = 2.0
+"""How long the terminal records of a shutdown may take."""
+
+CONTROL_CONTENT_TYPE = "application/json"
+
+SHUTTING_DOWN = Refusal(
+    ErrorCode.SHUTTING_DOWN, "the proxy is shutting down and starts nothing new: try again soon"
+)
+STALLED = Refusal(ErrorCode.STORAGE_UNAVAILABLE, "the log takes no writes at the moment")
+LOST = Refusal(ErrorCode.GENERATION_LOST, "the generation has no record of how it ended")
+
+logger = logging.getLogger("durable_proxy")
+
+
+class Generations:
+    """Starts generations, keeps them running, and ends them when the proxy goes.
+
+    Args:
+        log: Where generations are written; nothing that has to survive is kept here.
+    """
+
+    def __init__(self, log: Log, upstream: Upstream, limits: Limits) -> None:
+        self._log = log
+        self._upstream = upstream
+        self._limits = limits
+        self._draining = False
+        self._relays: dict[GenerationPaths, Relay] = {}
+        # Strong references: a task that only the loop knows may be collected in mid-air.
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def active(self) -> int:
+        """How many generations run on this node."""
+        return len(self._relays)
+
+    @property
+    def draining(self) -> bool:
+        """Nothing new is started."""
+        return self._draining
+
+    async def start(self, request: StartRequest) -> Answer:
+        """Run the request's generation unless that has been done, and wait for its answer.
+
+        Raises:
+            StorageError: the store failed.
+        """
+        for _ in range(CLAIM_ATTEMPTS):
+            # A task of its own: whoever is cancelled between the creation of the streams and the
+            # start of the relay must not leave streams that nobody writes.
+            await asyncio.shield(self._spawn(self._claim(request)))
+            try:
+                return await self._answer(request.paths)
+            except StreamNotFoundError:
+                if self._draining:
+                    return SHUTTING_DOWN
+            except LogClosedError:
+                return SHUTTING_DOWN
+        return Refusal(ErrorCode.GENERATION_LOST, "the generation was replaced again and again")
+
+    async def drain(self, seconds: float) -> None:
+        """Start nothing new, let generations run for a while, and end the rest as orphaned."""
+        self._draining = True
+        await self._wait(seconds)
+        for relay in self._relays.values():
+            relay.interrupt(Ending(Event.OWNER_GONE, "the proxy was shut down"))
+        await self._wait(LAST_WRITE_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await self._wait(LAST_WRITE_SECONDS)
+
+    async def _wait(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        # In a loop, because a claim that had begun may add a relay.
+        while self._tasks and (left := deadline - loop.time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
+
+    # ------------------------------------------------------------------ starting
+
+    async def _claim(self, request: StartRequest) -> None:
+        """Make the generation ours if it is nobody's yet."""
+        if self._draining:
+            return
+        creation = self._creation(request.paths)
+        outcomes = await self._log.transact(*creation)
+        if _is_created(outcomes):
+            self._run(request)
+            return
+        control = _stream_of(outcomes[0])
+        if control is None or not control.closed or not await self._may_repeat(control.path):
+            return
+        data = await self._log.stat(request.paths.data)
+        if data is None:
+            return
+        # The ids guard against somebody who has begun the next attempt already: then nothing is
+        # deleted here, and theirs is the one to wait for.
+        outcomes = await self._log.transact(
+            Delete(control.path, control.id), Delete(data.path, data.id), *creation
+        )
+        if _is_created(outcomes[2:]):
+            self._run(request)
+
+    def _creation(self, paths: GenerationPaths) -> tuple[Create, Create]:
+        owner = self._log.node_id
+        return (
+            Create(paths.control, CONTROL_CONTENT_TYPE, owner=owner),
+            Create(paths.data, owner=owner),
+        )
+
+    async def _may_repeat(self, control: str) -> bool:
+        try:
+            chunk = await self._log.read(control)
+        except StreamNotFoundError:
+            return False
+        # Before the upstream's headers there is one record, the terminal one.
+        return bool(chunk.data) and may_repeat(_messages(chunk.data)[0])
+
+    def _run(self, request: StartRequest) -> None:
+        relay = Relay(
+            self._log,
+            self._upstream,
+            request,
+            error_body_bytes=self._limits.error_body_bytes,
+            buffered_bytes=self._limits.buffered_bytes,
+        )
+        self._relays[request.paths] = relay
+        self._spawn(self._supervise(relay))
+
+    async def _supervise(self, relay: Relay) -> None:
+        try:
+            await relay.run()
+        except FencedError as error:
+            logger.warning("not ours any more: %s", error)
+        except LogClosedError:
+            logger.warning("%s: the log was closed before its end", relay.paths.data)
+        finally:
+            if self._relays.get(relay.paths) is relay:
+                del self._relays[relay.paths]
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        # A log that fails is told to whoever waits for the task.
+        if error is not None and not isinstance(error, LogError):
+            logger.error("a generation's task failed", exc_info=error)
+
+    # ------------------------------------------------------------------ answering
+
+    async def _answer(self, paths: GenerationPaths) -> Answer:
+        """Wait for the answer on the control stream.
+
+        Raises:
+            StreamNotFoundError: there is no such generation, or another attempt replaced it.
+        """
+        async with self._log.reader(paths.control) as reader:
+            while True:
+                chunk = await reader.next(timeout=STALL_CHECK_SECONDS)
+                if chunk.data and (answer := answer_from(_messages(chunk.data))) is not None:
+                    return answer
+                if chunk.closed:
+                    return LOST
+                if reader.stopped:
+                    return SHUTTING_DOWN
+                relay = self._relays.get(paths)
+                if relay is not None and relay.stalled:
+                    return STALLED
+
+
+def _is_created(outcomes: tuple[Outcome, ...]) -> bool:
+    return all(isinstance(outcome, Created) for outcome in outcomes)
+
+
+def _stream_of(outcome: Outcome) -> StreamInfo | None:
+    return getattr(outcome, "stream", None)
+
+
+def _messages(records: bytes) -> list[ControlMessage]:
+    return [ControlMessage.model_validate(item) for item in json_items(records)]

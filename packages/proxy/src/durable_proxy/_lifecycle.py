@@ -1,0 +1,182 @@
+"""The life of a generation (DESIGN section 4), as one table. Pure.
+
+A generation is one upstream response being written to the log. Its rules:
+
+1.  It starts in `State.STARTING`, when its two streams exist and the upstream has not answered.
+2.  `TRANSITIONS` has every pair of state and event that can happen; any other pair is a defect of
+    ours and raises `IllegalTransitionError`.
+3.  A terminal state is never left. A stop or a lost owner that comes after the end changes
+    nothing; an upstream has nothing more to say after its end.
+4.  Every way into a terminal state has one `TERMINAL_CODES` entry, and only `Event.ENDED`, the end
+    the upstream had promised, is ``done``. Nothing that ended badly looks like success.
+5.  The record of the end and the close of the data stream are one transaction, and the record
+    names the data offset at which it holds: see `durable_transport.protocol.ControlMessage`.
+6.  After `REPEATABLE` ends nothing has been generated, so the same ids may be used for another
+    attempt. After any other end they may not: a paid request is never repeated silently.
+
+    starting ──accepted──► streaming ──ended──► completed
+        │                      │
+        ├──────────────────────┼── rejected, unreachable, broke, truncated, store refused ─► failed
+        ├──────────────────────┼── silent ───────────────────────────────────────────► timed_out
+        ├──────────────────────┼── stopped ──────────────────────────────────────────► aborted
+        └──────────────────────┴── owner gone ───────────────────────────────────────► orphaned
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from durable_transport.protocol import (
+    ControlEvent,
+    ControlMessage,
+    TerminalCode,
+    TerminalPayload,
+)
+
+
+class State(StrEnum):
+    """Where a generation is."""
+
+    STARTING = "starting"
+    STREAMING = "streaming"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    ABORTED = "aborted"
+    TIMED_OUT = "timed_out"
+    ORPHANED = "orphaned"
+
+    @property
+    def is_terminal(self) -> bool:
+        """The generation is over."""
+        return self not in (State.STARTING, State.STREAMING)
+
+
+class Event(StrEnum):
+    """What can happen to a generation."""
+
+    ACCEPTED = "accepted"
+    """The upstream answered 2xx: its body follows."""
+    REJECTED = "rejected"
+    """The upstream answered, and not with 2xx."""
+    UNREACHABLE = "unreachable"
+    """No connection to the upstream, or none that lasted until its headers."""
+    ENDED = "ended"
+    """The upstream's body ended as promised."""
+    BROKE = "broke"
+    """The upstream's connection broke in mid-body."""
+    TRUNCATED = "truncated"
+    """The upstream closed in good order, but before the end of the body it had promised."""
+    SILENT = "silent"
+    """No byte from the upstream within the limit."""
+    STORE_REFUSED = "store_refused"
+    """The log could not take a write."""
+    STOPPED = "stopped"
+    """Somebody called stop."""
+    OWNER_GONE = "owner_gone"
+    """The node that ran it is gone, or is going."""
+
+
+_ANY_TIME = {
+    Event.SILENT: State.TIMED_OUT,
+    Event.STORE_REFUSED: State.FAILED,
+    Event.STOPPED: State.ABORTED,
+    Event.OWNER_GONE: State.ORPHANED,
+}
+
+
+def _stays(state: State) -> dict[Event, State]:
+    return {Event.STOPPED: state, Event.OWNER_GONE: state}
+
+
+TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
+    {
+        State.STARTING: {
+            Event.ACCEPTED: State.STREAMING,
+            Event.REJECTED: State.FAILED,
+            Event.UNREACHABLE: State.FAILED,
+            **_ANY_TIME,
+        },
+        State.STREAMING: {
+            Event.ENDED: State.COMPLETED,
+            Event.BROKE: State.FAILED,
+            Event.TRUNCATED: State.FAILED,
+            **_ANY_TIME,
+        },
+        State.COMPLETED: _stays(State.COMPLETED),
+        State.FAILED: _stays(State.FAILED),
+        State.ABORTED: _stays(State.ABORTED),
+        State.TIMED_OUT: _stays(State.TIMED_OUT),
+        State.ORPHANED: _stays(State.ORPHANED),
+    }
+)
+
+TERMINAL_CODES: Mapping[Event, TerminalCode | None] = MappingProxyType(
+    {
+        Event.ENDED: None,
+        Event.REJECTED: TerminalCode.UPSTREAM_REJECTED,
+        Event.UNREACHABLE: TerminalCode.UPSTREAM_UNREACHABLE,
+        Event.BROKE: TerminalCode.UPSTREAM_ERROR,
+        Event.TRUNCATED: TerminalCode.UPSTREAM_TRUNCATED,
+        Event.SILENT: TerminalCode.UPSTREAM_TIMEOUT,
+        Event.STORE_REFUSED: TerminalCode.STORAGE_ERROR,
+        Event.STOPPED: TerminalCode.ABORTED,
+        Event.OWNER_GONE: TerminalCode.ORPHANED,
+    }
+)
+"""What the terminal record says after an event; None is ``done``."""
+
+REPEATABLE = frozenset({TerminalCode.UPSTREAM_REJECTED, TerminalCode.UPSTREAM_UNREACHABLE})
+"""Ends before anything was generated."""
+
+
+class IllegalTransitionError(Exception):
+    """The event cannot happen in the state: a defect of ours."""
+
+    def __init__(self, state: State, event: Event) -> None:
+        self.state = state
+        self.event = event
+        super().__init__(state, event)
+
+    def __str__(self) -> str:
+        return f"a generation that is {self.state} cannot be told {self.event}"
+
+
+def advance(state: State, event: Event) -> State:
+    """The state after an event.
+
+    Raises:
+        IllegalTransitionError: the table does not have the pair.
+    """
+    try:
+        return TRANSITIONS[state][event]
+    except KeyError:
+        raise IllegalTransitionError(state, event) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a generation ends: the event, and what its reader should be told.
+
+    Attributes:
+        response: The upstream's own answer, for `Event.REJECTED` only.
+    """
+
+    event: Event
+    message: str | None = None
+    response: dict[str, Any] | None = None
+
+    def record(self, position: int) -> ControlMessage:
+        """The terminal record of a generation whose data ends at byte ``position``."""
+        code = TERMINAL_CODES[self.event]
+        if code is None:
+            payload = TerminalPayload(finish_reason="complete")
+            return ControlMessage.terminal(ControlEvent.DONE, position, payload)
+        payload = TerminalPayload(code=code, message=self.message, response=self.response)
+        return ControlMessage.terminal(ControlEvent.ERROR, position, payload)
+
+
+def may_repeat(record: ControlMessage) -> bool:
+    """The generation ended so that another attempt may use its ids (rule 6)."""
+    return record.event == ControlEvent.ERROR and record.payload.get("code") in REPEATABLE

@@ -1,0 +1,111 @@
+"""A running proxy: the log, the upstream, the generations, and the order they start and end in.
+
+Start: open the log, end what the last process left behind, and only then serve. End: start
+nothing new, let generations finish, end the rest as orphaned, end the readers, close the log.
+Readers come last because what they wait for is being written until then: a generation that
+finishes while the proxy drains is read to its end by whoever is connected.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx2
+
+from durable_proxy._allowlist import Allowlist
+from durable_proxy._generations import Generations
+from durable_proxy._reaper import reap, reap_forever
+from durable_proxy._start_request import Limits
+from durable_proxy._upstream import Timeouts, Upstream
+from durable_streams_server import Limits as StreamLimits
+from durable_streams_server import Log
+
+logger = logging.getLogger("durable_proxy")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a proxy is told once, at its start."""
+
+    allowlist: Allowlist
+    limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    lease_seconds: float = 10.0
+    drain_seconds: float = 20.0
+    streams: StreamLimits = field(default_factory=StreamLimits)
+    client: httpx2.AsyncClient | None = None
+
+
+@dataclass(slots=True)
+class Parts:
+    """What exists while a proxy runs."""
+
+    log: Log
+    generations: Generations
+
+
+class Proxy:
+    """The proxy behind an application (``app.state.proxy``).
+
+    Args:
+        store: A store URL, or a log that the caller opened and will close.
+    """
+
+    def __init__(self, store: Log | str, options: Options) -> None:
+        self.options = options
+        self._store = store
+        self._parts: Parts | None = None
+
+    @property
+    def parts(self) -> Parts:
+        """The running parts.
+
+        Raises:
+            RuntimeError: the application's lifespan has not been entered.
+        """
+        if self._parts is None:
+            raise RuntimeError(
+                "the proxy is not running: a server enters the application's lifespan by itself; "
+                "where the application is mounted in another one, enter "
+                "app.router.lifespan_context(app) in that one's lifespan"
+            )
+        return self._parts
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serve requests in this context."""
+        if isinstance(self._store, Log):
+            async with self._running(self._store):
+                yield
+            return
+        log = await Log.open(self._store, lease_seconds=self.options.lease_seconds)
+        async with log, self._running(log):
+            yield
+
+    @asynccontextmanager
+    async def _running(self, log: Log) -> AsyncIterator[None]:
+        if ended := await reap(log):
+            logger.warning("ended %d generations that the last process left behind", ended)
+        upstream = Upstream(self.options.timeouts, self.options.client)
+        self._parts = Parts(log, Generations(log, upstream, self.options.limits))
+        reaper = asyncio.create_task(reap_forever(log), name="durable-proxy reaper")
+        try:
+            yield
+        finally:
+            await self.drain()
+            reaper.cancel()
+            await asyncio.gather(reaper, return_exceptions=True)
+            await upstream.aclose()
+            self._parts = None
+
+    async def drain(self) -> None:
+        """Take leave: see the module. A second call has nothing left to do.
+
+        The lifespan does it too, but most servers leave the lifespan only after their last
+        connection; a server that can call this at the signal keeps readers connected to what
+        still comes, and is not held up by them.
+        """
+        await self.parts.generations.drain(self.options.drain_seconds)
+        self.parts.log.release_readers()

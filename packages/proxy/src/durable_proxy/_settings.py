@@ -1,0 +1,52 @@
+"""Settings of the command from the environment; the command line goes before them.
+
+The names are those of the original proxy where it has one. ``DATABASE_URL`` is the store.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used; the text names it."""
+
+
+class Settings(BaseSettings):
+    """What ``durable-proxy serve`` can be told."""
+
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
+
+    host: str = Field(default="127.0.0.1", validation_alias="PROXY_HOST")
+    port: int = Field(
+        default=4000, ge=0, le=65535, validation_alias=AliasChoices("PROXY_PORT", "PORT")
+    )
+    store: str = Field(default="sqlite:///durable-proxy.sqlite", validation_alias="DATABASE_URL")
+    public_url: str | None = Field(default=None, validation_alias="PROXY_URL")
+    allow: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validation_alias="PROXY_ALLOW")
+    lease: float = Field(default=10.0, ge=0.1, validation_alias="PROXY_LEASE")
+    drain: float = Field(default=20.0, ge=0.0, validation_alias="PROXY_DRAIN")
+    answer_timeout: float = Field(default=600.0, gt=0, validation_alias="PROXY_ANSWER_TIMEOUT")
+    idle_timeout: float = Field(default=300.0, gt=0, validation_alias="PROXY_IDLE_TIMEOUT")
+    max_body: int = Field(default=32 * 1024 * 1024, ge=0, validation_alias="PROXY_MAX_BODY")
+
+    @field_validator("allow", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """In the environment, patterns have white space or commas between them."""
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+def load_settings(**given: Any) -> Settings:
+    """Settings from what was given, the environment, and the defaults, in this order.
+
+    Raises:
+        SettingsError: one of them has no possible value.
+    """
+    try:
+        return Settings(**{name: value for name, value in given.items() if value not in (None, ())})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = first["loc"][0] if first["loc"] else "a setting"
+        raise SettingsError(f"{name}: {first['msg']}") from error

@@ -1,0 +1,171 @@
+"""``POST /api/{session}/{request}``: from headers to a `StartRequest`, or a `Refusal`. Pure.
+
+DESIGN section 6. The head is judged before the body is read, so that a request which cannot go
+anywhere is refused at once.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from durable_proxy._allowlist import Allowlist
+from durable_proxy._errors import Refusal, RefusedError
+from durable_proxy._headers import RawHeaders, upstream_headers
+from durable_proxy._urls import Target, UrlError, parse_url
+from durable_transport.protocol import ErrorCode, GenerationPaths, ProxyHeader, generation_paths
+
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+DEFAULT_METHOD = "POST"
+LIVE_RAW = "raw"
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of anything the proxy takes.
+
+    Attributes:
+        request_body_bytes: A larger request body is refused.
+        request_header_bytes: All names and values of the request's headers together.
+        error_body_bytes: An upstream error answer is cut to this length.
+        buffered_bytes: Bytes of one generation that may wait for the log: beyond, the upstream
+            is not read from until the log has caught up.
+    """
+
+    request_body_bytes: int = 32 * 1024 * 1024
+    request_header_bytes: int = 64 * 1024
+    error_body_bytes: int = 1024 * 1024
+    buffered_bytes: int = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """One request to be sent upstream, all checks passed.
+
+    Attributes:
+        headers: Those that go upstream.
+        live: The answer is to be the live body itself.
+    """
+
+    session_id: UUID
+    request_id: UUID
+    method: str
+    target: Target
+    headers: tuple[tuple[bytes, bytes], ...]
+    live: bool
+    body: bytes = b""
+
+    @property
+    def paths(self) -> GenerationPaths:
+        """Where the generation's streams are."""
+        return generation_paths(self.session_id, self.request_id)
+
+    def with_body(self, body: bytes) -> "StartRequest":
+        """The request with its body, which comes after the head."""
+        return replace(self, body=body)
+
+
+def parse_head(
+    session: str, request: str, headers: RawHeaders, *, allowlist: Allowlist, limits: Limits
+) -> StartRequest | Refusal:
+    """Judge everything of a start request but its body."""
+    try:
+        _check_headers(headers, limits)
+        return StartRequest(
+            session_id=_uuid(session),
+            request_id=_uuid(request),
+            method=_method(headers),
+            target=_target(headers, allowlist),
+            headers=tuple(upstream_headers(headers)),
+            live=_live(headers),
+        )
+    except RefusedError as error:
+        return error.refusal
+
+
+def refuse_body(size: int, limits: Limits) -> Refusal | None:
+    """Judge the length of a body, declared or received so far."""
+    if size <= limits.request_body_bytes:
+        return None
+    return Refusal(
+        ErrorCode.BODY_TOO_LARGE,
+        f"the request body is larger than {limits.request_body_bytes} bytes, the proxy's limit",
+    )
+
+
+def declared_length(headers: RawHeaders) -> int:
+    """``Content-Length``, or 0 when there is none that is a number."""
+    text = dict(headers).get(b"content-length", b"").decode("latin-1")
+    return int(text) if text.isascii() and text.isdecimal() else 0
+
+
+def _uuid(text: str) -> UUID:
+    # UUID() alone also takes braces, "urn:uuid:" and hyphens anywhere.
+    if _UUID.fullmatch(text):
+        return UUID(text)
+    raise _refused(
+        ErrorCode.INVALID_ID, "session and request ids are UUIDs: POST /api/{session}/{request}"
+    )
+
+
+def _check_headers(headers: RawHeaders, limits: Limits) -> None:
+    if sum(len(name) + len(value) for name, value in headers) > limits.request_header_bytes:
+        raise _refused(
+            ErrorCode.HEADERS_TOO_LARGE,
+            f"the request headers are larger than {limits.request_header_bytes} bytes in all",
+        )
+    if not all(_NAME.fullmatch(name) and _VALUE.fullmatch(value) for name, value in headers):
+        raise _refused(ErrorCode.BAD_REQUEST, "a request header has control characters")
+
+
+def _single(headers: RawHeaders, header: str) -> str | None:
+    """The value of a header that may be there once."""
+    name = header.lower().encode()
+    values = [value for candidate, value in headers if candidate.lower() == name]
+    if len(values) > 1:
+        raise _refused(ErrorCode.BAD_REQUEST, f"{header} is there {len(values)} times")
+    return values[0].decode("latin-1").strip() if values else None
+
+
+def _method(headers: RawHeaders) -> str:
+    method = _single(headers, ProxyHeader.METHOD)
+    if method is None:
+        return DEFAULT_METHOD
+    if method in METHODS:
+        return method
+    raise _refused(
+        ErrorCode.INVALID_PROXY_METHOD, f"{ProxyHeader.METHOD} is one of {', '.join(METHODS)}"
+    )
+
+
+def _target(headers: RawHeaders, allowlist: Allowlist) -> Target:
+    text = _single(headers, ProxyHeader.URL)
+    if not text:
+        raise _refused(
+            ErrorCode.INVALID_PROXY_URL,
+            f"the {ProxyHeader.URL} header is missing: it is the absolute URL to call",
+        )
+    try:
+        target = parse_url(text)
+    except UrlError as error:
+        raise _refused(ErrorCode.INVALID_PROXY_URL, f"{ProxyHeader.URL}: {error}") from None
+    refusal = allowlist.refuse(target)
+    if refusal is not None:
+        raise RefusedError(refusal)
+    return target
+
+
+def _live(headers: RawHeaders) -> bool:
+    live = _single(headers, ProxyHeader.LIVE)
+    if live is None:
+        return False
+    if live.lower() == LIVE_RAW:
+        return True
+    raise _refused(ErrorCode.BAD_REQUEST, f"{ProxyHeader.LIVE} can only be {LIVE_RAW}")
+
+
+def _refused(code: ErrorCode, message: str) -> RefusedError:
+    return RefusedError(Refusal(code, message))

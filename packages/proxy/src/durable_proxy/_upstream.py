@@ -1,0 +1,227 @@
+"""The upstream: the one module that knows the HTTP client and its exceptions.
+
+Whatever goes wrong becomes an `UpstreamError` that carries the generation's `Ending`; its message
+is for the reader and names the upstream's host, never an internal text.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import httpx2
+
+from durable_proxy._answers import Rejected
+from durable_proxy._headers import forwardable_headers
+from durable_proxy._lifecycle import Ending, Event
+from durable_proxy._start_request import StartRequest
+from durable_transport.protocol import StartPayload
+
+ERROR_BODY_SECONDS = 10.0
+"""How long the body of an upstream's error answer may take."""
+MAX_KEPT_CONNECTIONS = 100
+
+_DECODED = {"", "identity", "gzip", "deflate"}
+"""Content codings that are undone here. None was asked for; but some upstreams pack anyway."""
+_ERRORS = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError)
+
+Sink = Callable[[bytes], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long the upstream may take, in seconds.
+
+    Attributes:
+        connect: To accept a connection.
+        answer: From the request to the response headers. Models that think before they speak
+            need minutes.
+        idle: Between two pieces of the body.
+    """
+
+    connect: float = 10.0
+    answer: float = 600.0
+    idle: float = 300.0
+
+
+class UpstreamError(Exception):
+    """The upstream did not do what it should; `ending` says what."""
+
+    def __init__(self, ending: Ending) -> None:
+        self.ending = ending
+        super().__init__(ending)
+
+    def __str__(self) -> str:
+        return f"{self.ending.event}: {self.ending.message}"
+
+
+class Upstream:
+    """Sends requests upstream, over one pool of connections.
+
+    Args:
+        client: For other certificates or an egress proxy; the caller closes it. Its redirects,
+            cookies and authentication are not used.
+    """
+
+    def __init__(self, timeouts: Timeouts, client: httpx2.AsyncClient | None = None) -> None:
+        self._timeouts = timeouts
+        self._own = client is None
+        self._client = client or _make_client()
+
+    async def aclose(self) -> None:
+        """Close the pool."""
+        if self._own:
+            await self._client.aclose()
+
+    @asynccontextmanager
+    async def send(self, request: StartRequest) -> AsyncIterator["UpstreamAnswer"]:
+        """Send a request; in the context, its response headers are in.
+
+        Raises:
+            UpstreamError: there will be no response.
+        """
+        response = await self._send(request)
+        try:
+            if response.status_code not in range(200, 600):
+                raise UpstreamError(_unreachable(request, "did not answer in HTTP"))
+            yield UpstreamAnswer(request, response, self._timeouts.idle)
+        finally:
+            await response.aclose()
+
+    async def _send(self, request: StartRequest) -> httpx2.Response:
+        try:
+            async with asyncio.timeout(self._timeouts.answer):
+                return await self._client.send(
+                    self._build(request), stream=True, auth=None, follow_redirects=False
+                )
+        except TimeoutError:
+            message = f"{request.target.origin} did not answer in {self._timeouts.answer:g} s"
+            raise UpstreamError(Ending(Event.SILENT, message)) from None
+        except httpx2.ConnectTimeout as error:
+            did = f"did not accept a connection in {self._timeouts.connect:g} s"
+            raise UpstreamError(_unreachable(request, did)) from error
+        except httpx2.ConnectError as error:
+            raise UpstreamError(_unreachable(request, "cannot be connected to")) from error
+        except _ERRORS as error:
+            did = "closed the connection, or did not answer in HTTP"
+            raise UpstreamError(_unreachable(request, did)) from error
+
+    def _build(self, request: StartRequest) -> httpx2.Request:
+        # Not the client's own build_request: it would add the client's default headers. Silence
+        # is timed here, with one limit for the headers and one for the body.
+        return httpx2.Request(
+            request.method,
+            str(request.target),
+            headers=list(request.headers),
+            content=request.body or None,
+            extensions={"timeout": {"connect": self._timeouts.connect}},
+        )
+
+
+def _make_client() -> httpx2.AsyncClient:
+    """A client that adds nothing of its own and remembers nothing of anybody."""
+    return httpx2.AsyncClient(
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        follow_redirects=False,
+        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=MAX_KEPT_CONNECTIONS),
+        trust_env=False,
+    )
+
+
+def _unreachable(request: StartRequest, did: str) -> Ending:
+    return Ending(Event.UNREACHABLE, f"{request.target.origin} {did}")
+
+
+class UpstreamAnswer:
+    """Response headers that are in, and a body that is coming."""
+
+    def __init__(self, request: StartRequest, response: httpx2.Response, idle: float) -> None:
+        self._origin = request.target.origin
+        self._response = response
+        self._idle = idle
+        coding = response.headers.get("content-encoding", "").lower()
+        self._foreign_coding = not {part.strip() for part in coding.split(",")} <= _DECODED
+
+    @property
+    def accepted(self) -> bool:
+        """The status is 2xx."""
+        return self._response.is_success
+
+    def start(self) -> StartPayload:
+        """What a reader has to know before the body."""
+        return StartPayload(
+            status=self._response.status_code,
+            content_type=self._response.headers.get("content-type"),
+            headers=self._headers(),
+        )
+
+    async def rejection(self, limit: int) -> Ending:
+        """The upstream's no, with at most ``limit`` bytes of its body.
+
+        A body that breaks off is given as far as it came: the status is what counts.
+        """
+        body = bytearray()
+
+        async def keep(piece: bytes) -> None:
+            body.extend(piece[: limit - len(body)])
+            if len(body) >= limit:
+                raise _EnoughError
+
+        try:
+            async with asyncio.timeout(ERROR_BODY_SECONDS):
+                await self.copy_to(keep)
+        except (_EnoughError, UpstreamError, TimeoutError):
+            pass
+        status, headers = self._response.status_code, self._headers()
+        if content_type := self._response.headers.get("content-type"):
+            headers.insert(0, ("content-type", content_type))
+        rejected = Rejected(status, tuple(headers), bytes(body))
+        message = f"{self._origin} answered {status}"
+        return Ending(Event.REJECTED, message, rejected.to_payload())
+
+    async def copy_to(self, sink: Sink) -> None:
+        """Give the body to ``sink`` piece by piece, as it comes, until its promised end.
+
+        Raises:
+            UpstreamError: it ended in any other way.
+        """
+        try:
+            await self._copy_to(sink)
+        except TimeoutError:
+            message = f"{self._origin} sent nothing for {self._idle:g} s"
+            raise UpstreamError(Ending(Event.SILENT, message)) from None
+        except httpx2.RemoteProtocolError as error:
+            # The connection was closed in good order, but neither the promised length nor the
+            # last chunk had come. (Chunks that are garbage end here as well.)
+            message = f"{self._origin} ended its answer before the end it had promised"
+            raise UpstreamError(Ending(Event.TRUNCATED, message)) from error
+        except _ERRORS as error:
+            message = f"the connection to {self._origin} broke before the end of its answer"
+            raise UpstreamError(Ending(Event.BROKE, message)) from error
+
+    async def _copy_to(self, sink: Sink) -> None:
+        if self._foreign_coding:
+            message = f"{self._origin} packed its answer in a way that was not asked for"
+            raise UpstreamError(Ending(Event.BROKE, message))
+        loop = asyncio.get_running_loop()
+        # One timer for the whole body; it stands still while the sink is what is slow.
+        async with (
+            asyncio.timeout(self._idle) as silence,
+            aclosing(self._response.aiter_bytes()) as pieces,
+        ):
+            async for piece in pieces:
+                silence.reschedule(None)
+                if piece:
+                    await sink(piece)
+                silence.reschedule(loop.time() + self._idle)
+
+    def _headers(self) -> list[tuple[str, str]]:
+        return forwardable_headers(
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in self._response.headers.raw
+        )
+
+
+class _EnoughError(Exception):
+    """The part of an error body that is kept is full."""
