@@ -78,16 +78,19 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], port: int, log: Path
 
 def measured(command: Sequence[str], seconds: float) -> dict[str, Any]:
     """Run a load to its end and return the JSON object that it prints."""
-    done = subprocess.run(
-        command,
-        cwd=BENCHMARKS,
-        env={**os.environ, "PYTHONPATH": ""},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            command,
+            cwd=BENCHMARKS,
+            env={**os.environ, "PYTHONPATH": ""},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BenchmarkError(f"{' '.join(command)} took longer than {seconds:g} s") from error
     if done.returncode:
         raise BenchmarkError(f"{' '.join(command)} failed\n{done.stdout}{done.stderr}")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
