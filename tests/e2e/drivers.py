@@ -4,51 +4,65 @@ A driver knows one API of one SDK in one colour (sync or async). All run on unmo
 only thing that differs between "direct" and "through the proxy" is the ``http_client``.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import anthropic
+import anyio
+import anyio.from_thread
 import anyio.to_thread
 import httpx2
 import openai
 
 Event = dict[str, Any]
+Sink = Callable[[Event], None]
 MESSAGE = "Tell me."
 TOOL_PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}}
-UNIT = 1.0
+UNIT = float(os.environ.get("DURABLE_TEST_UNIT", "1"))
 """Every time limit of these tests is a multiple of this many seconds."""
 TIMEOUT = 30 * UNIT
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an SDK call goes and over which transport."""
+    """Where an SDK call goes and over which transport.
+
+    Every request the SDK makes, retries included, is noted in ``attempts``.
+    """
 
     url: str
     transport: httpx2.BaseTransport | None = None
     async_transport: httpx2.AsyncBaseTransport | None = None
     headers: tuple[tuple[str, str], ...] = ()
     max_retries: int = 0
+    attempts: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """One way to stream an answer; calling `collect` gives its events."""
+    """One way to stream an answer: hands every event to a sink as it comes."""
 
     name: str
     path: str
-    run: Callable[[Target, str], list[Event]] | None = None
-    run_async: Callable[[Target, str], Any] | None = None
+    run: Callable[[Target, str, Sink], None] | None = None
+    run_async: Callable[[Target, str, Sink], Awaitable[None]] | None = None
+
+    async def stream(self, target: Target, model: str, sink: Sink) -> None:
+        """Run the call to its end (a sync one in a thread)."""
+        if self.run_async is not None:
+            await self.run_async(target, model, sink)
+        else:
+            assert self.run is not None
+            await anyio.to_thread.run_sync(partial(self.run, target, model, sink))
 
     async def collect(self, target: Target, model: str) -> list[Event]:
-        """Run the call to its end."""
-        if self.run_async is not None:
-            events: list[Event] = await self.run_async(target, model)
-            return events
-        assert self.run is not None
-        return await anyio.to_thread.run_sync(partial(self.run, target, model))
+        """Run the call to its end and return its events."""
+        events: list[Event] = []
+        await self.stream(target, model, events.append)
+        return events
 
     def __str__(self) -> str:
         return self.name
@@ -61,18 +75,31 @@ def _dump(event: Any) -> Event:
 
 def sync_http(target: Target) -> httpx2.Client:
     """The ``http_client`` of a sync SDK client."""
+
+    def note(request: httpx2.Request) -> None:
+        target.attempts.append(request.method)
+
     return httpx2.Client(
-        transport=target.transport, timeout=TIMEOUT, trust_env=False, headers=dict(target.headers)
+        transport=target.transport,
+        timeout=TIMEOUT,
+        trust_env=False,
+        headers=dict(target.headers),
+        event_hooks={"request": [note]},
     )
 
 
 def async_http(target: Target) -> httpx2.AsyncClient:
     """The ``http_client`` of an async SDK client."""
+
+    async def note(request: httpx2.Request) -> None:
+        target.attempts.append(request.method)
+
     return httpx2.AsyncClient(
         transport=target.async_transport,
         timeout=TIMEOUT,
         trust_env=False,
         headers=dict(target.headers),
+        event_hooks={"request": [note]},
     )
 
 
@@ -124,45 +151,49 @@ def _chat_arguments(model: str) -> dict[str, Any]:
     }
 
 
-def _chat(target: Target, model: str) -> list[Event]:
+def _chat(target: Target, model: str, sink: Sink) -> None:
     with (
         openai_client(target) as client,
         client.chat.completions.create(**_chat_arguments(model)) as stream,
     ):
-        return [_dump(event) for event in stream]
+        for event in stream:
+            sink(_dump(event))
 
 
-async def _chat_async(target: Target, model: str) -> list[Event]:
+async def _chat_async(target: Target, model: str, sink: Sink) -> None:
     async with (
         async_openai_client(target) as client,
         await client.chat.completions.create(**_chat_arguments(model)) as stream,
     ):
-        return [_dump(event) async for event in stream]
+        async for event in stream:
+            sink(_dump(event))
 
 
-def _chat_whole(target: Target, model: str) -> list[Event]:
+def _chat_whole(target: Target, model: str, sink: Sink) -> None:
     messages: list[Any] = [{"role": "user", "content": MESSAGE}]
     with openai_client(target) as client:
-        return [_dump(client.chat.completions.create(model=model, messages=messages))]
+        sink(_dump(client.chat.completions.create(model=model, messages=messages)))
 
 
 # ------------------------------------------------------------------------ responses
 
 
-def _responses(target: Target, model: str) -> list[Event]:
+def _responses(target: Target, model: str, sink: Sink) -> None:
     with (
         openai_client(target) as client,
         client.responses.create(model=model, input=MESSAGE, stream=True) as stream,
     ):
-        return [_dump(event) for event in stream]
+        for event in stream:
+            sink(_dump(event))
 
 
-async def _responses_async(target: Target, model: str) -> list[Event]:
+async def _responses_async(target: Target, model: str, sink: Sink) -> None:
     async with (
         async_openai_client(target) as client,
         await client.responses.create(model=model, input=MESSAGE, stream=True) as stream,
     ):
-        return [_dump(event) async for event in stream]
+        async for event in stream:
+            sink(_dump(event))
 
 
 # ------------------------------------------------------------------------ messages
@@ -173,20 +204,22 @@ def _messages_arguments(model: str) -> dict[str, Any]:
     return {"model": model, "max_tokens": 1000, "messages": messages, "stream": True}
 
 
-def _messages(target: Target, model: str) -> list[Event]:
+def _messages(target: Target, model: str, sink: Sink) -> None:
     with (
         anthropic_client(target) as client,
         client.messages.create(**_messages_arguments(model)) as stream,
     ):
-        return [_dump(event) for event in stream]
+        for event in stream:
+            sink(_dump(event))
 
 
-async def _messages_async(target: Target, model: str) -> list[Event]:
+async def _messages_async(target: Target, model: str, sink: Sink) -> None:
     async with (
         async_anthropic_client(target) as client,
         await client.messages.create(**_messages_arguments(model)) as stream,
     ):
-        return [_dump(event) async for event in stream]
+        async for event in stream:
+            sink(_dump(event))
 
 
 CHAT = Driver("openai-chat-sync", "/v1/chat/completions", run=_chat)
@@ -199,3 +232,17 @@ MESSAGES_ASYNC = Driver("anthropic-messages-async", "/v1/messages", run_async=_m
 
 STREAMING = (CHAT, CHAT_ASYNC, RESPONSES, RESPONSES_ASYNC, MESSAGES, MESSAGES_ASYNC)
 EVERY = (*STREAMING, CHAT_WHOLE)
+BY_NAME = {driver.name: driver for driver in EVERY}
+
+
+def notifying(driver: Driver, events: list[Event], count: int, reached: anyio.Event) -> Sink:
+    """A sink that keeps the events and tells the test's loop when it has ``count`` of them."""
+
+    def keep(event: Event) -> None:
+        events.append(event)
+        if len(events) >= count:
+            reached.set()
+
+    if driver.run_async is not None:
+        return keep
+    return lambda event: anyio.from_thread.run_sync(keep, event)

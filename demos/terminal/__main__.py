@@ -1,0 +1,41 @@
+"""The story: stream, kill the reader, let the model go on alone, resume, compare."""
+
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from ._processes import DemoError
+from ._screen import open_screen
+from ._story import Story
+
+INTERRUPTED = 130
+
+
+def main() -> int:
+    """Run the demo; 0 when the answer is whole and the model was called once."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows "?"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    console = Console()
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="durable-demo-") as directory,
+            open_screen(console) as screen,
+        ):
+            good = Story(screen, Path(directory), os.environ).run()
+    except DemoError as error:
+        Console(stderr=True).print(f"demo failed: {error}", style="red", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; everything is stopped")
+        return INTERRUPTED
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
