@@ -64,10 +64,12 @@ LIVE_CACHE = b"no-cache, no-transform"
 _EXPOSED = ", ".join([*StreamHeader, "ETag", "Location", "Content-Type", "Retry-After"])
 _BASE_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"access-control-allow-origin", b"*"),
-    (b"access-control-expose-headers", _EXPOSED.encode()),
+    (b"access-control-expose-headers", _EXPOSED.lower().encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"cross-origin-resource-policy", b"cross-origin"),
 )
+
+_NEXT_OFFSET = StreamHeader.NEXT_OFFSET.lower().encode()
 
 HeaderList = list[tuple[bytes, bytes]]
 
@@ -187,7 +189,7 @@ def _positioned(status: int, stream: StreamInfo) -> Answer:
 
 
 def _at_tail(answer: Answer, stream: StreamInfo) -> Answer:
-    answer.add(StreamHeader.NEXT_OFFSET, format_offset(stream.tail))
+    answer.headers.append((_NEXT_OFFSET, format_offset(stream.tail).encode()))
     if stream.closed:
         answer.add(StreamHeader.CLOSED, "true")
     return answer

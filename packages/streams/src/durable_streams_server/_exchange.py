@@ -17,6 +17,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+_BODY_TOO_SLOW = "body too slow"
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -84,18 +86,20 @@ class Exchange:
     def headers(self) -> Headers:
         """The request's header fields (raises `RequestError` when they are too large)."""
         raw = self._scope["headers"]
-        if sum(len(name) + len(value) for name, value in raw) > self._limits.headers:
+        headers = parse_headers(raw)
+        size = sum(map(len, headers)) + sum(map(len, headers.values()))
+        if size > self._limits.headers:
             raise RequestError(
                 ErrorCode.HEADERS_TOO_LARGE,
                 f"the header fields are larger than {self._limits.headers} bytes together",
             )
-        return parse_headers(raw)
+        return headers
 
     @property
     def url(self) -> str:
         """The URL that was asked for, without its query."""
         scheme = self._scope.get("scheme", "http")
-        host = header(self.headers, "host") or "localhost"
+        host = header(self.headers, b"host") or "localhost"
         return f"{scheme}://{host}{self.raw_path}"
 
     async def body(self) -> bytes:
@@ -105,7 +109,7 @@ class Exchange:
             RequestError: larger than the limit, or not there in time.
             ClientGoneError: the client left while sending.
         """
-        declared = header(self.headers, "content-length")
+        declared = header(self.headers, b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > self._limits.body:
             raise self._too_large()
         message = await self._receive_within(self._limits.body_wait)
@@ -128,13 +132,21 @@ class Exchange:
         return b"".join(pieces)
 
     async def _receive_within(self, seconds: float) -> Message:
+        """The next message of the request. A bare timer, because appends pay for it each time."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("requests are served in a task")
+        timer = asyncio.get_running_loop().call_later(seconds, task.cancel, _BODY_TOO_SLOW)
         try:
-            async with asyncio.timeout(seconds):
-                message = await self._receive()
-        except TimeoutError as error:
+            message = await self._receive()
+        except asyncio.CancelledError as cancelled:
+            if cancelled.args != (_BODY_TOO_SLOW,) or task.uncancel() > 0:
+                raise
             raise RequestError(
-                ErrorCode.REQUEST_TIMEOUT, f"the body did not arrive within {seconds:.0f} seconds"
-            ) from error
+                ErrorCode.REQUEST_TIMEOUT, "the body did not arrive within the time limit"
+            ) from cancelled
+        finally:
+            timer.cancel()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
         return message

@@ -6,13 +6,12 @@ wire bytes (`durable_transport.protocol.format_offset` prints them).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
-@dataclass(frozen=True, slots=True)
-class Producer:
+class Producer(NamedTuple):
     """Idempotent producer coordinates of one append (PROTOCOL section 5.2.1)."""
 
     id: str
@@ -20,9 +19,8 @@ class Producer:
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreamInfo:
-    """One stream as the store has it.
+class StreamInfo(NamedTuple):
+    """One stream as the store has it. A tuple, because every append makes a new one.
 
     Attributes:
         id: Incarnation: a path that is deleted and created again gets a new one.

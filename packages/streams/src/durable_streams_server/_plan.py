@@ -19,7 +19,7 @@ A group of operations is all or nothing: one refusal and none of it happens.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from durable_streams_server._model import (
     Append,
@@ -167,8 +167,7 @@ class Planner:
 
     def _accept(self, op: Append, stream: StreamInfo) -> Appended:
         start, end = stream.tail, stream.tail + len(op.data)
-        changed = replace(
-            stream,
+        changed = stream._replace(
             tail=end,
             closed=op.close,
             owner=None if op.close else stream.owner,
@@ -217,7 +216,7 @@ class Planner:
         if stream is None:
             return NotFound(op.path)
         if stream.ttl_seconds is not None:
-            self._put(replace(stream, touched_at=self._now))
+            self._put(stream._replace(touched_at=self._now))
         return Noted()
 
     # ------------------------------------------------------------------ rules
@@ -239,7 +238,7 @@ class Planner:
         if producer.epoch > epoch:
             return None if producer.seq == 0 else EpochNotAtZero()
         if producer.seq <= last_seq:
-            return Duplicate(stream, replace(producer, seq=last_seq))
+            return Duplicate(stream, producer._replace(seq=last_seq))
         if producer.seq > last_seq + 1:
             return SequenceGap(expected=last_seq + 1, received=producer.seq)
         return None

@@ -28,6 +28,19 @@ _INTEGER = re.compile(r"0|[1-9][0-9]{0,15}")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
+_TTL, _EXPIRES_AT, _SEQ, _CLOSED, _PRODUCER_ID, _PRODUCER_EPOCH, _PRODUCER_SEQ = (
+    name.lower().encode()
+    for name in (
+        StreamHeader.TTL,
+        StreamHeader.EXPIRES_AT,
+        StreamHeader.SEQ,
+        StreamHeader.CLOSED,
+        StreamHeader.PRODUCER_ID,
+        StreamHeader.PRODUCER_EPOCH,
+        StreamHeader.PRODUCER_SEQ,
+    )
+)
+
 Headers = dict[bytes, bytes]
 """Header fields by lower-case name."""
 
@@ -75,9 +88,9 @@ def parse_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     return headers
 
 
-def header(headers: Headers, name: StreamHeader | str) -> str | None:
-    """One header field as text, or None."""
-    value = headers.get(name.lower().encode("ascii"))
+def header(headers: Headers, name: bytes) -> str | None:
+    """One header field as text, or None; ``name`` in lower case."""
+    value = headers.get(name)
     return None if value is None else value.decode("latin-1").strip()
 
 
@@ -101,7 +114,7 @@ def parse_read(query: bytes, headers: Headers) -> ReadRequest:
         position = _parse_position(offsets[0] if offsets else BEGINNING)
     except InvalidOffsetError as error:
         raise RequestError(ErrorCode.INVALID_OFFSET, str(error)) from error
-    return ReadRequest(position, live, parameters.get("cursor"), header(headers, "if-none-match"))
+    return ReadRequest(position, live, parameters.get("cursor"), header(headers, b"if-none-match"))
 
 
 def _parse_position(text: str) -> int | None:
@@ -127,7 +140,7 @@ def parse_create(path: str, headers: Headers, body: bytes) -> Create:
         RequestError: a malformed header, both lifetimes at once, or a body that is not JSON.
     """
     content_type = _content_type(headers) or DEFAULT_CONTENT_TYPE
-    ttl, expires_at = header(headers, StreamHeader.TTL), header(headers, StreamHeader.EXPIRES_AT)
+    ttl, expires_at = header(headers, _TTL), header(headers, _EXPIRES_AT)
     if ttl is not None and expires_at is not None:
         raise RequestError(ErrorCode.BAD_REQUEST, "send Stream-TTL or Stream-Expires-At, not both")
     return Create(
@@ -171,7 +184,7 @@ def parse_append(path: str, headers: Headers, body: bytes) -> Append:
         data,
         content_type=content_type,
         close=close,
-        seq=header(headers, StreamHeader.SEQ),
+        seq=header(headers, _SEQ),
         producer=producer,
     )
 
@@ -186,7 +199,7 @@ def _wire_bytes(body: bytes, content_type: str) -> bytes:
 
 
 def _content_type(headers: Headers) -> str | None:
-    value = header(headers, "content-type")
+    value = header(headers, b"content-type")
     if not value:
         return None
     if not _MEDIA_TYPE.match(value):
@@ -195,7 +208,7 @@ def _content_type(headers: Headers) -> str | None:
 
 
 def _is_closing(headers: Headers) -> bool:
-    value = header(headers, StreamHeader.CLOSED)
+    value = header(headers, _CLOSED)
     return value is not None and value.lower() == "true"
 
 
@@ -222,9 +235,9 @@ def _parse_expires_at(text: str) -> float:
 
 
 def _parse_producer(headers: Headers) -> Producer | None:
-    id_ = header(headers, StreamHeader.PRODUCER_ID)
-    epoch = header(headers, StreamHeader.PRODUCER_EPOCH)
-    seq = header(headers, StreamHeader.PRODUCER_SEQ)
+    id_ = header(headers, _PRODUCER_ID)
+    epoch = header(headers, _PRODUCER_EPOCH)
+    seq = header(headers, _PRODUCER_SEQ)
     if id_ is None and epoch is None and seq is None:
         return None
     if not id_ or epoch is None or seq is None:

@@ -12,7 +12,6 @@ import socket
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import astuple
 from functools import lru_cache
 from pathlib import Path
 from threading import RLock
@@ -317,9 +316,9 @@ _MUTABLE = ("tail", "closed", "owner", "touched_at", "seq", "closed_by")
 _COLUMNS = tuple(column.name for column in schema.streams.columns)
 
 # Only names of columns go into these texts, values never do.
-_INSERT_STREAMS = "INSERT INTO streams (" + ", ".join(_COLUMNS) + ") VALUES %s"
+_INSERT_STREAMS = "INSERT INTO streams (" + ", ".join(_COLUMNS) + ") VALUES %s"  # noqa: S608
 _UPDATE_STREAMS = (
-    "UPDATE streams SET "  # noqa: S608
+    "UPDATE streams SET "
     + ", ".join(f"{name} = v.column{index}" for index, name in enumerate(_MUTABLE, start=2))
     + " FROM (VALUES %s) AS v WHERE streams.id = v.column1"
 )
@@ -366,7 +365,7 @@ def _mutable_row(stream: StreamInfo) -> tuple[Any, ...]:
 
 
 def _closed_by_text(producer: Producer | None) -> str | None:
-    return None if producer is None else json.dumps(astuple(producer))
+    return None if producer is None else json.dumps(producer)
 
 
 def _stream(row: Any) -> StreamInfo:
