@@ -13,7 +13,7 @@ from pathlib import Path
 SHELLS = Path(__file__).parent.parent / "packages/transport/src/durable_transport/_shell"
 NOTE = "# Generated from {source} by scripts/generate_shells.py: change that file, not this one.\n"
 
-TO_HTTPX = [(r"httpx2", "httpx")]
+TO_HTTPX = [(r"http(x|core)2", r"http\1")]
 TO_SYNC = [
     (r"The asynchronous transport", "The synchronous transport"),
     (r"an asynchronous transport", "a synchronous transport"),

@@ -132,7 +132,12 @@ class Generation:
             # connection is told from that, and is no failure.
             self._link.check_patience()
             return
-        yield from self._link.back_off(failure)
+        try:
+            yield from self._link.back_off(failure)
+        except ProxyUnreachable:
+            if not self._link.was_reached:
+                yield from self._finish()  # nothing was ever sent
+            raise
 
     def _judge_start(self, opened: Opened) -> Step[Answer | None]:
         """The answer to the start request; None: ask again."""

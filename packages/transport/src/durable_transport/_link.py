@@ -110,6 +110,8 @@ class Link:
         )
         self._control_offset = BEGINNING
         self._denied = False
+        self.was_reached = False
+        """Something may have been sent."""
         self.waiting_since = self.now()
         """Since when the consumer has been waiting for data."""
 
@@ -168,6 +170,7 @@ class Link:
 
     def reached(self) -> None:
         """The proxy was there: from now on something may be lost, so try for longer."""
+        self.was_reached = True
         self._backoff.give_up_after = self.timing.give_up_after
 
     def trouble(self, opened: Opened) -> Step[Failure]:

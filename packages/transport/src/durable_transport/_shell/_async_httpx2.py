@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 from uuid import uuid4
 
+import httpcore2  # noqa: F401  (httpx2 imports it on first use, which would stall an event loop)
 import httpx2
 
 from durable_transport._effects import (
@@ -249,14 +250,15 @@ class _Body(httpx2.AsyncByteStream):
         except BaseException:
             await self._leave()
             raise
-        extensions = {"durable": self._generation.progress}
-        if answer.body is None:
-            return httpx2.Response(
-                answer.status, headers=answer.headers, stream=self, extensions=extensions
-            )
-        await self._leave()
+        stream: httpx2.AsyncByteStream = self
+        if answer.body is not None:
+            await self._leave()
+            stream = httpx2.ByteStream(answer.body)
         return httpx2.Response(
-            answer.status, headers=answer.headers, content=answer.body, extensions=extensions
+            answer.status,
+            headers=answer.headers,
+            stream=stream,
+            extensions={"durable": self._generation.progress},
         )
 
     def __aiter__(self) -> AsyncIterator[bytes]:

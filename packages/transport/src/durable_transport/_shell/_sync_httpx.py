@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 from uuid import uuid4
 
+import httpcore  # noqa: F401  (httpx imports it on first use, which would stall an event loop)
 import httpx
 
 from durable_transport._effects import (
@@ -250,14 +251,15 @@ class _Body(httpx.SyncByteStream):
         except BaseException:
             self._leave()
             raise
-        extensions = {"durable": self._generation.progress}
-        if answer.body is None:
-            return httpx.Response(
-                answer.status, headers=answer.headers, stream=self, extensions=extensions
-            )
-        self._leave()
+        stream: httpx.SyncByteStream = self
+        if answer.body is not None:
+            self._leave()
+            stream = httpx.ByteStream(answer.body)
         return httpx.Response(
-            answer.status, headers=answer.headers, content=answer.body, extensions=extensions
+            answer.status,
+            headers=answer.headers,
+            stream=stream,
+            extensions={"durable": self._generation.progress},
         )
 
     def __iter__(self) -> Iterator[bytes]:
