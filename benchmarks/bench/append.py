@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import statistics
-import time
 from typing import TYPE_CHECKING, Any
 
-from bench.figures import Figures, Row, Target, spread
+from bench.disk import fsync_note
+from bench.figures import Figures, Row, Target
 from bench.processes import ROOT, free_port, measured, program, python_module, running
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ CONFORMANCE = ROOT / "tests" / "conformance"
 NAMES = {
     "noop": "no-op POST, bare ASGI (floor)",
     "ours": "durable-streams, SQLite FULL",
-    "npm": "@durable-streams/server, files (peer)",
+    "npm": "npm server, data directory (peer)",
 }
 
 
@@ -33,14 +32,23 @@ def run(folder: Path, *, rounds: int, seconds: float) -> Figures:
     rate = {name: statistics.median(one["per_second"] for one in runs[name]) for name in NAMES}
     return Figures(
         title="Durable append: 256 bytes, 100 streams, 64 connections, one process",
-        columns=("per second", "rounds", "p50 ms", "p99 ms", "of no-op", "of npm", "load's CPU"),
+        columns=(
+            "per second",
+            "rounds",
+            "p50 ms",
+            "p99 ms",
+            "of no-op",
+            "of npm",
+            "CPU/append",
+            "load's CPU",
+        ),
         rows=tuple(_row(name, runs[name], rate) for name in NAMES),
         targets=(
             Target("share of the no-op", rate["ours"] / rate["noop"], 0.45, at_least=True),
             Target("times the npm server", rate["ours"] / rate["npm"], 3.0, at_least=True),
         ),
         notes=(
-            f"one fsync of 4 KiB on this disk takes {_fsync_ms(folder)['p50']:.2f} ms (p50)",
+            fsync_note(folder),
             "after each run every stream was read back: all acknowledged bytes were there",
         ),
         raw={"per_second": rate, "runs": runs},
@@ -57,6 +65,7 @@ def _row(name: str, runs: list[dict[str, Any]], rate: dict[str, float]) -> Row:
         f"{statistics.median(one['p99'] for one in latency):.1f}",
         f"{rate[name] / rate['noop']:.0%}",
         f"{rate[name] / rate['npm']:.1f} x",
+        f"{statistics.median(one['server_us'] for one in runs):.0f} us",
         f"{statistics.median(one['load_cpu'] for one in runs):.0%}",
     )
     return Row(NAMES[name], cells)
@@ -72,8 +81,11 @@ def _one(name: str, place: Path, seconds: float) -> dict[str, Any]:
     load = python_module("append_load", "--port", port, "--seconds", seconds)
     if name != "noop":
         load.append("--durable")
-    with running(commands[name](), port, place):
-        return measured(load, seconds + 60)
+    with running(commands[name](), port, place) as server:
+        before = server.cpu_seconds()
+        figures = measured(load, seconds + 60)
+        used = server.cpu_seconds() - before
+    return {**figures, "server_us": 1e6 * used / figures["appends"]}
 
 
 def our_server(port: int, place: Path) -> list[str]:
@@ -89,17 +101,3 @@ def npm_server(port: int, place: Path) -> list[str]:
     """Return the command of the npm server on a new data directory."""
     script = CONFORMANCE / "reference_server.mjs"
     return [program("node"), str(script), str(port), "1000", str(place / "data")]
-
-
-def _fsync_ms(folder: Path) -> dict[str, float]:
-    taken = []
-    file = os.open(folder / "fsync", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    try:
-        for _ in range(200):
-            started = time.perf_counter()
-            os.write(file, bytes(4096))
-            os.fsync(file)
-            taken.append(1000 * (time.perf_counter() - started))
-    finally:
-        os.close(file)
-    return spread(taken)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from bench.disk import fsync_note
 from bench.figures import Figures, Row, Target
 from bench.processes import free_port, measured, program, python_module, running
 
@@ -12,31 +13,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from bench.processes import Server
+
 GENERATIONS = 40
 RATE = 50
 WAYS = {
     "socket_direct": "plain socket, direct (floor)",
     "socket_proxied": "plain socket, through the proxy",
     "sdk_direct": "httpx2, direct (floor)",
-    "sdk_proxied": "httpx2 + durable transport, proxy",
+    "sdk_proxied": "durable transport, through the proxy",
 }
 
 
 def run(folder: Path, *, seconds: float) -> Figures:
     """Measure every way of following, one after the other on the same servers."""
     chunks = round(RATE * seconds)
-    with servers(folder) as (source, proxy):
-        results = {
-            way: measured(
-                python_module(
-                    "relay_load",
-                    *(way, "--source", source, "--proxy", proxy, "--chunks", chunks),
-                    *("--generations", GENERATIONS, "--rate", RATE),
-                ),
-                seconds + 60,
+    results = {}
+    with servers(folder) as (source, proxy, server):
+        for way in WAYS:
+            command = python_module(
+                "relay_load",
+                *(way, "--source", source, "--proxy", proxy, "--chunks", chunks),
+                *("--generations", GENERATIONS, "--rate", RATE),
             )
-            for way in WAYS
-        }
+            before = server.cpu_seconds()
+            results[way] = measured(command, seconds + 60)
+            results[way]["proxy_cpu"] = (server.cpu_seconds() - before) / seconds
     targets = []
     for way, floor in (("socket_proxied", "socket_direct"), ("sdk_proxied", "sdk_direct")):
         reader = WAYS[way].partition(",")[0]
@@ -47,17 +49,26 @@ def run(folder: Path, *, seconds: float) -> Figures:
     targets.append(Target("records lost", lost, 0, at_least=False))
     return Figures(
         title=f"Relay: {GENERATIONS} generations at {RATE} chunks a second, one live reader each",
-        columns=("p50 ms", "p90 ms", "p99 ms", "max ms", "records", "connections", "reader's CPU"),
+        columns=(
+            "p50 ms",
+            "p90 ms",
+            "p99 ms",
+            "max ms",
+            "records",
+            "connections",
+            "reader CPU",
+            "proxy CPU",
+        ),
         rows=tuple(_row(way, results[way]) for way in WAYS),
         targets=tuple(targets),
-        notes=("from the upstream's write to the reader's hand, on one clock",),
+        notes=("from the upstream's write to the reader's hand, on one clock", fsync_note(folder)),
         raw={"ways": results},
     )
 
 
 def run_first_byte(folder: Path, *, requests: int) -> Figures:
     """Measure the time to the first byte, direct and proxied in turns."""
-    with servers(folder) as (source, proxy):
+    with servers(folder) as (source, proxy, _):
         command = python_module(
             "relay_load",
             *("first_byte", "--source", source, "--proxy", proxy, "--requests", requests),
@@ -75,7 +86,7 @@ def run_first_byte(folder: Path, *, requests: int) -> Figures:
 
 
 @contextlib.contextmanager
-def servers(folder: Path) -> Iterator[tuple[int, int]]:
+def servers(folder: Path) -> Iterator[tuple[int, int, Server]]:
     """Run the upstream and the proxy on a new store while the block runs."""
     source, proxy = free_port(), free_port()
     command = [
@@ -86,9 +97,9 @@ def servers(folder: Path) -> Iterator[tuple[int, int]]:
     ]
     with (
         running(python_module("source", source), source, folder),
-        running(command, proxy, folder),
+        running(command, proxy, folder) as server,
     ):
-        yield source, proxy
+        yield source, proxy, server
 
 
 def _row(way: str, result: dict[str, Any]) -> Row:
@@ -97,6 +108,7 @@ def _row(way: str, result: dict[str, Any]) -> Row:
         f"{result['records']:,}",
         str(result["connections"]),
         f"{result['reader_cpu']:.0%}",
+        f"{result['proxy_cpu']:.0%}",
     )
     return Row(WAYS[way], cells)
 
