@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from durable_streams_server._answer import Answer
@@ -56,6 +55,7 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._limits = limits
+        self._headers: Headers | None = None
         self._gone = False
 
     @property
@@ -82,18 +82,19 @@ class Exchange:
         query: bytes = self._scope.get("query_string", b"")
         return query
 
-    @cached_property
+    @property
     def headers(self) -> Headers:
         """The request's header fields (raises `RequestError` when they are too large)."""
-        raw = self._scope["headers"]
-        headers = parse_headers(raw)
-        size = sum(map(len, headers)) + sum(map(len, headers.values()))
-        if size > self._limits.headers:
-            raise RequestError(
-                ErrorCode.HEADERS_TOO_LARGE,
-                f"the header fields are larger than {self._limits.headers} bytes together",
-            )
-        return headers
+        if self._headers is None:
+            headers = parse_headers(self._scope["headers"])
+            size = sum(map(len, headers)) + sum(map(len, headers.values()))
+            if size > self._limits.headers:
+                raise RequestError(
+                    ErrorCode.HEADERS_TOO_LARGE,
+                    f"the header fields are larger than {self._limits.headers} bytes together",
+                )
+            self._headers = headers
+        return self._headers
 
     @property
     def url(self) -> str:

@@ -136,7 +136,7 @@ class Log:
         if self._closing:
             raise LogClosedError
         future: asyncio.Future[tuple[Outcome, ...]] = self._loop.create_future()
-        self._writer.submit(Request(operations, _resolver(future), _rejecter(future)))
+        self._writer.submit(Request(operations, future))
         return await future
 
     def _deliver(self, finished: Finished) -> None:
@@ -149,12 +149,12 @@ class Log:
             self._failure = None
             self._reads.publish(result)
             for request, outcomes in zip(requests, result.outcomes, strict=True):
-                request.done(outcomes)
+                request.finish(outcomes)
         else:
             if isinstance(result, StorageError):
                 self._failure = result
             for request in requests:
-                request.failed(result)
+                request.fail(result)
 
     # ------------------------------------------------------------------ reading
 
@@ -197,7 +197,7 @@ class Log:
         if stream.ttl_seconds is None or self._closing:
             return
         if self._clock() - stream.touched_at > stream.ttl_seconds * 0.05:
-            self._writer.submit(Request((Touch(stream.path),), _ignore, _ignore))
+            self._writer.submit(Request((Touch(stream.path),), None))
 
     # ------------------------------------------------------------------ chores
 
@@ -220,25 +220,3 @@ class Log:
             except LogError as error:
                 # The next turn tries again; whoever writes meanwhile gets the error itself.
                 logger.warning("%s failed: %s", chore, error)
-
-
-def _resolver(
-    future: asyncio.Future[tuple[Outcome, ...]],
-) -> Callable[[tuple[Outcome, ...]], None]:
-    def done(outcomes: tuple[Outcome, ...]) -> None:
-        if not future.done():
-            future.set_result(outcomes)
-
-    return done
-
-
-def _rejecter(future: asyncio.Future[tuple[Outcome, ...]]) -> Callable[[LogError], None]:
-    def failed(error: LogError) -> None:
-        if not future.done():
-            future.set_exception(error)
-
-    return failed
-
-
-def _ignore(_result: object) -> None:
-    """For requests that nobody waits for."""

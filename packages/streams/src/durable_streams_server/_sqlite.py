@@ -312,15 +312,156 @@ class SqliteStore:
 
 # --------------------------------------------------------------------------- rows
 
+_INSERT_STREAMS = (
+    "INSERT INTO streams (id, path, content_type, tail, closed, created_at, owner, ttl_seconds,"
+    " expires_at, touched_at, seq, closed_by) VALUES %s"
+)
+_UPDATE_STREAMS = (
+    "UPDATE streams SET tail = v.column2, closed = v.column3, owner = v.column4,"
+    " touched_at = v.column5, seq = v.column6, closed_by = v.column7"
+    " FROM (VALUES %s) AS v WHERE streams.id = v.column1"
+)
+_INSERT_CHUNKS, new_chunks)
+            self._run_rows(_UPSERT_PRODUCERS, [k + v for k, v in effects.producers.items()])
+            self._run_rows(_UPSERT_NODES, list(effects.leases.items()))
+            run("COMMIT")
+        except BaseException:
+            self._rollback()
+            raise
+
+    def _run_rows(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run a statement once for many rows: each step of SQLite costs a turn of the GIL."""
+        for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+            part = rows[start : start + _ROWS_PER_STATEMENT]
+            sql = _with_rows(statement, len(part[0]), len(part))
+            self._writer.exec_driver_sql(sql, tuple(value for row in part for value in row))
+
+    def _rollback(self) -> None:
+        driver = self._writer.connection.driver_connection
+        if driver is not None and driver.in_transaction:
+            driver.rollback()
+
+    def _remember(self, effects: Effects) -> None:
+        if len(self._known) > REMEMBERED_STREAMS:
+            self._forget()
+        for stream in effects.deleted.values():
+            self._known.pop(stream.path, None)
+        for stream in effects.streams.values():
+            self._known[stream.path] = stream
+        if effects.deleted:
+            self._known_producers.clear()
+        self._known_producers.update(effects.producers)
+        self._leases.update(effects.leases)
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._known_producers.clear()
+
+    @contextmanager
+    def _fail_stop(self) -> Iterator[None]:
+        """Nothing is remembered past a failure, and after a failed sync nothing is written.
+
+        A sync that failed may have lost pages of the operating system's cache; trying again could
+        succeed and acknowledge bytes that are gone.
+        """
+        try:
+            yield
+        except StorageError as error:
+            self._forget()
+            if _is_fatal(error.__cause__):
+                self._failed = StorageError(f"{error}; restart to recover what is on disk")
+            raise
+        except BaseException:
+            self._forget()
+            raise
+
+    # ------------------------------------------------------------------ reading
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._read_turn, _storage_errors(), self._read_engine.connect() as connection:
+            yield connection
+
+    def stat(self, path: str, now: float) -> StreamInfo | None:
+        """See `Store.stat`."""
+        with self._reading() as connection:
+            row = connection.execute(
+                select(schema.streams).where(schema.streams.c.path == path)
+            ).first()
+        stream = None if row is None else _stream(row)
+        return None if stream is None or is_expired(stream, now) else stream
+
+    def read(self, stream: StreamInfo, position: int, max_bytes: int) -> bytes:
+        """See `Store.read`."""
+        pieces: list[bytes] = []
+        reached, size = position, 0
+        with self._reading() as connection:
+            rows = connection.exec_driver_sql(
+                "SELECT end_offset, data FROM chunks"
+                " WHERE stream_id = ? AND end_offset > ? ORDER BY end_offset",
+                (stream.id, position),
+            )
+            for end, data in rows:
+                skip = len(data) - (end - reached)
+                if skip < 0 or (pieces and skip):
+                    raise StorageError(f"bytes {reached} to {end} of {stream.path!r} are missing")
+                pieces.append(data[skip:] if skip else data)
+                reached, size = end, size + len(data) - skip
+                if size >= max_bytes:
+                    break
+            rows.close()
+            if reached == position < stream.tail:
+                self._explain_missing(connection, stream, position)
+        joined = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return joined if is_json(stream.content_type) else joined[:max_bytes]
+
+    @staticmethod
+    def _explain_missing(connection: Connection, stream: StreamInfo, position: int) -> None:
+        row = connection.exec_driver_sql("SELECT 1 FROM streams WHERE id = ?", (stream.id,)).first()
+        if row is None:
+            raise StreamNotFoundError(stream.path)
+        raise StorageError(f"bytes {position} to {stream.tail} of {stream.path!r} are missing")
+
+    def orphans(self, now: float) -> list[StreamInfo]:
+        """See `Store.orphans`."""
+        leases = dict(self._leases)
+        return [stream for stream in self.owned() if leases.get(stream.owner or "", 0.0) <= now]
+
+    def owned(self) -> list[StreamInfo]:
+        """See `Store.owned`."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                select(schema.streams).where(schema.streams.c.owner.is_not(None))
+            ).all()
+        return [_stream(row) for row in rows]
+
+    def expired(self, now: float) -> list[str]:
+        """See `Store.expired`."""
+        table = schema.streams.c
+        with self._reading() as connection:
+            return list(
+                connection.execute(
+                    select(table.path).where(
+                        (table.expires_at <= now)
+                        | (
+                            table.ttl_seconds.is_not(None)
+                            & (table.touched_at + table.ttl_seconds <= now)
+                        )
+                    )
+                ).scalars()
+            )
+
+
+# --------------------------------------------------------------------------- rows
+
 _MUTABLE = ("tail", "closed", "owner", "touched_at", "seq", "closed_by")
 _COLUMNS = tuple(column.name for column in schema.streams.columns)
 
 # Only names of columns go into these texts, values never do.
 _INSERT_STREAMS = "INSERT INTO streams (" + ", ".join(_COLUMNS) + ") VALUES %s"  # noqa: S608
+_ASSIGNMENTS = ", ".join(f"{name} = v.column{i}" for i, name in enumerate(_MUTABLE, start=2))
 _UPDATE_STREAMS = (
-    "UPDATE streams SET "
-    + ", ".join(f"{name} = v.column{index}" for index, name in enumerate(_MUTABLE, start=2))
-    + " FROM (VALUES %s) AS v WHERE streams.id = v.column1"
+    "UPDATE streams SET " + _ASSIGNMENTS + " FROM (VALUES %s) AS v WHERE streams.id = v.column1"
 )
 _INSERT_CHUNKS = "INSERT INTO chunks (stream_id, end_offset, data) VALUES %s"
 _UPSERT_PRODUCERS = (

@@ -4,32 +4,46 @@ While a commit runs, operations collect; the next commit takes them all. An idle
 once, so waiting costs one commit at most, and throughput does not fall with the number of streams.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Thread
+from typing import NamedTuple
 
 from durable_streams_server._errors import LogClosedError, LogError, StorageError
-from durable_streams_server._model import Operation, Outcome
+from durable_streams_server._model import Append, Create, Operation, Outcome
 from durable_streams_server._store import Commit, Store
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 """A commit takes no more operations once it holds this many bytes: bounds latency and memory."""
 
 
-@dataclass(slots=True)
-class Request:
-    """A group of operations that somebody waits for; exactly one of the two ends it."""
+class Request(NamedTuple):
+    """A group of operations, and who waits for what becomes of them (nobody: None)."""
 
     group: tuple[Operation, ...]
-    done: Callable[[tuple[Outcome, ...]], None]
-    failed: Callable[[LogError], None]
-    size: int = field(init=False)
+    waiting: asyncio.Future[tuple[Outcome, ...]] | None
 
-    def __post_init__(self) -> None:
-        self.size = sum(len(getattr(operation, "data", b"")) for operation in self.group)
+    @property
+    def size(self) -> int:
+        """Bytes that the group may add to the store."""
+        return sum(
+            len(operation.data)
+            for operation in self.group
+            if isinstance(operation, Append | Create)
+        )
+
+    def finish(self, outcomes: tuple[Outcome, ...]) -> None:
+        """Tell who waits; in the thread of the event loop."""
+        if self.waiting is not None and not self.waiting.done():
+            self.waiting.set_result(outcomes)
+
+    def fail(self, error: LogError) -> None:
+        """Tell who waits that nothing was written; in the thread of the event loop."""
+        if self.waiting is not None and not self.waiting.done():
+            self.waiting.set_exception(error)
 
 
 Finished = tuple[Sequence[Request], Commit | LogError]
