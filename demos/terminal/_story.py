@@ -20,7 +20,7 @@ from ._screen import Screen
 
 PROXY_COMMAND = Path(sys.executable).with_name("durable-proxy")
 OPENAI_URL = "https://api.openai.com/v1"
-OPENAI_MODEL = "gpt-4.1-mini"
+OPENAI_MODEL = "gpt-5.4-mini"
 KILL_AFTER_CHARACTERS = 260
 ALONE_SECONDS = 1.5
 WATCH_SECONDS = 0.1

@@ -94,10 +94,8 @@ class Relay:
         server.close()
         for connection in list(self._open):
             connection.cut()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        # The tasks end by themselves once their connections are closed.
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
 
     async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         number, self.connections = self.connections, self.connections + 1

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import durable_transport
 import emulator
-from durable_transport import AsyncDurableTransport, DurableTransport, Storage
+from durable_transport import AsyncDurableTransport, DurableTransport, Storage, Timing
 from e2e.drivers import Driver, Event, Target
 from emulator import Script, ToolCall
 
+BACKOFF = 0.1
+"""Longest pause between two attempts: chaos should cut often, not make the tests wait."""
 UNICODE = "Grüße aus Zürich: 🌍 日本語 e\u0301 \u2028\u0085 end. "
 TOOL = ToolCall(name="weather", arguments=('{"ci', 'ty": "Zü', 'rich"}'))
 
@@ -52,10 +54,11 @@ class Stage:
     ) -> Target:
         """Through the proxy, or through something in front of it."""
         through = proxy_url or self.proxy_url
+        timing = Timing(backoff_first=BACKOFF / 10, backoff_limit=BACKOFF)
         return Target(
             url or self.upstream.url,
-            transport=DurableTransport(through, storage=storage),
-            async_transport=AsyncDurableTransport(through, storage=storage),
+            transport=DurableTransport(through, storage=storage, timing=timing),
+            async_transport=AsyncDurableTransport(through, storage=storage, timing=timing),
             headers=tuple((headers or {}).items()),
             max_retries=max_retries,
         )

@@ -1,5 +1,6 @@
 """Processes die without a word: the client, then the proxy."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -12,12 +13,12 @@ import openai
 import pytest
 
 import emulator
-from durable_transport import FileStorage, GenerationOrphaned, resume, session
+from durable_transport import GenerationOrphaned
 from e2e import drivers
 from e2e.drivers import TIMEOUT, UNIT, Driver, Event
 from e2e.proxies import ProxyProcess, proxy_process
 from e2e.reader import reader_process
-from e2e.stage import Stage, tokens
+from e2e.stage import Stage, same_session, tokens
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -44,21 +45,25 @@ async def test_a_killed_client_is_resumed_by_another_process(stage: Stage, drive
     stage.script(tokens=tokens(COUNT))
     expected = await stage.expected(driver)
     stage.script(tokens=tokens(COUNT), hold_after=HOLD, pace=PACE)
+    storage, copy = stage.directory / "generations", stage.directory / "copy"
     start = partial(
         reader_process,
         driver=driver.name,
         proxy=stage.proxy_url,
         upstream=stage.upstream.url,
         model=stage.script_id,
-        storage=stage.directory / "generations",
         session="killed",
     )
 
     def run() -> tuple[list[Event], list[Event], list[Event]]:
-        with start() as first:
+        with start(storage=storage) as first:
             seen = first.read(READ)
             seen += first.kill()
-        with start(from_start=True) as replaying, start(resume=True) as resuming:
+        shutil.copytree(storage, copy)  # whoever finishes first clears the storage it uses
+        with (
+            start(storage=storage, from_start=True) as replaying,
+            start(storage=copy, resume=True) as resuming,
+        ):
             stage.upstream.release(stage.script_id)
             return seen, resuming.read(), replaying.read()
 
@@ -82,8 +87,8 @@ async def test_a_killed_proxy_leaves_all_its_bytes_and_a_typed_error(
     stage.script(tokens=tokens(COUNT))
     expected = await stage.expected(driver)
     stage.script(tokens=tokens(COUNT), hold_after=HOLD)
-    storage = FileStorage(stage.directory / "generations")
-    target = stage.durable(proxy.url, storage=storage, headers=session("orphan"))
+    headers = same_session("orphan")
+    target = stage.durable(proxy.url, headers=headers)
     events: list[Event] = []
     reached = anyio.Event()
     errors: list[BaseException] = []
@@ -107,7 +112,7 @@ async def test_a_killed_proxy_leaves_all_its_bytes_and_a_typed_error(
     assert HOLD - 10 <= len(events) < len(expected)
 
     later: list[Event] = []
-    again = stage.durable(proxy.url, storage=storage, headers=resume("orphan", from_start=True))
+    again = stage.durable(proxy.url, headers=headers)
     error = await _error_of(driver, again, stage.script_id, later.append)
     _assert_orphaned(error)
     assert later == events, "every reader gets every stored byte"
