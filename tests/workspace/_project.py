@@ -61,6 +61,11 @@ class Package:
             if path.is_relative_to(self.source) and path.suffix == ".py"
         )
 
+    def module_file(self, name: str) -> Path:
+        """Return the file of a module that is named relative to the package."""
+        path = self.source.joinpath(*name.split("."))
+        return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
 
 @cache
 def packages() -> tuple[Package, ...]:

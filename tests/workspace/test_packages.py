@@ -33,21 +33,8 @@ NO_CHAT = {"durable_transport", "durable_streams_server", "durable_proxy", "dura
 
 MAX_LINES = 500
 
-PARTS = {"pydantic_core": "pydantic"}
+PARTS = {"pydantic_core": "pydantic", "httpcore": "httpx", "httpcore2": "httpx2"}
 """Modules that come with a distribution of another name, which fixes their version."""
-
-INPUT_AND_OUTPUT = {
-    *("asyncio", "anyio", "threading", "multiprocessing", "concurrent", "subprocess", "signal"),
-    *("socket", "ssl", "select", "selectors", "http", "urllib.request", "os", "io", "tempfile"),
-    *("time", "random", "secrets", "sqlite3", "sqlalchemy", "httpx", "httpx2", "httpcore"),
-    *("httpcore2", "uvicorn", "uvloop", "starlette", "fastapi", "click", "pydantic_settings"),
-}
-PURE = {
-    "durable_transport": ["protocol/*.py"],
-    "durable_streams_server": [],
-    "durable_proxy": [],
-}
-"""Modules that only decide: no clock, no randomness, no input or output."""
 
 each_package = pytest.mark.parametrize("package", packages(), ids=lambda package: package.name)
 
@@ -134,20 +121,6 @@ def test_no_chat_protocol_below_the_adapters(package: Package) -> None:
     if package.module in NO_CHAT:
         found = [one for module in package.modules for one in imports_of(module)]
         assert [str(one) for one in found if one.module.partition(".")[0] in CHAT_LIBRARIES] == []
-
-
-@each_package
-def test_pure_modules_do_no_input_or_output(package: Package) -> None:
-    pure = {file for glob in PURE[package.module] for file in package.source.glob(glob)}
-    assert all(list(package.source.glob(glob)) for glob in PURE[package.module])
-    wrong = [
-        str(found)
-        for module in sorted(pure)
-        for found in imports_of(module)
-        if not found.only_for_types
-        and INPUT_AND_OUTPUT & {found.module, found.module.partition(".")[0]}
-    ]
-    assert wrong == []
 
 
 @each_package

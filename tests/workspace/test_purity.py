@@ -1,0 +1,52 @@
+"""The modules that decide, and what they may import: nothing with a clock, a socket or a file."""
+
+from __future__ import annotations
+
+import pytest
+
+from workspace._project import Package, imports_of, packages
+
+PURE = {
+    "durable_transport": [
+        *("_answers", "_backoff", "_effects", "_errors", "_fields", "_headers"),
+        *("_link", "_merge", "_progress", "_request", "_timing"),
+        *("protocol", "protocol._codes", "protocol._control", "protocol._generation"),
+        *("protocol._headers", "protocol._offsets"),
+    ],
+    "durable_streams_server": [
+        *("_answer", "_cursor", "_errors", "_json_mode", "_model", "_path", "_plan"),
+        *("_request", "_sse", "_store"),
+    ],
+    "durable_proxy": [
+        *("_allowlist", "_answers", "_errors", "_headers", "_lifecycle", "_start_request"),
+        *("_urls",),
+    ],
+}
+
+MAY_IMPORT = {
+    *("__future__", "collections.abc", "dataclasses", "enum", "functools", "types", "typing"),
+    *("base64", "binascii", "datetime", "email.utils", "ipaddress", "json", "math", "re"),
+    *("urllib.parse", "uuid", "pydantic", "pydantic.alias_generators", "pydantic_core"),
+    "contextvars",  # headers that hold for a block of the caller's code
+    "http",  # for HTTPStatus
+}
+
+each_package = pytest.mark.parametrize("package", packages(), ids=lambda package: package.name)
+
+
+@each_package
+def test_pure_modules_import_only_what_is_pure(package: Package) -> None:
+    allowed = MAY_IMPORT | {f"{name}.{module}" for name in PURE for module in PURE[name]}
+    wrong = [
+        str(found)
+        for module in PURE[package.module]
+        for found in imports_of(package.module_file(module))
+        if not found.only_for_types and found.module not in allowed
+    ]
+    assert wrong == []
+
+
+@each_package
+def test_the_list_names_modules_that_exist(package: Package) -> None:
+    missing = [one for one in PURE[package.module] if not package.module_file(one).is_file()]
+    assert missing == []
