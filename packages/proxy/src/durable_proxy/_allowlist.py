@@ -133,10 +133,11 @@ def _pattern_labels(host: str) -> tuple[str, ...]:
     labels = host.lower().removesuffix(".").split(".")
     if any("*" in label and label != ANY for label in labels):
         raise UrlError("in a host, * stands for exactly one whole label")
-    # An ordinary label in place of each * leaves the rest to the rules for host names.
-    named = normal_host(".".join("x" if label == ANY else label for label in labels))
-    if named.replace(".", "").replace("x", "").isdigit():
+    literal = [label for label in labels if label != ANY]
+    if literal and all(label.isdigit() for label in literal):
         raise UrlError("a * cannot stand for a part of an IP address")
+    # An ordinary label in place of each * leaves the rest to the rules for host names.
+    normal_host(".".join("x" if label == ANY else label for label in labels))
     return tuple(labels)
 
 

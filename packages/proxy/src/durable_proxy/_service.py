@@ -18,7 +18,7 @@ from durable_proxy._allowlist import Allowlist
 from durable_proxy._generations import Generations
 from durable_proxy._reaper import reap, reap_forever
 from durable_proxy._start_request import Limits
-from durable_proxy._upstream import Timeouts, Upstream
+from durable_proxy._upstream import Timeouts, open_upstream
 from durable_streams_server import Limits as StreamLimits
 from durable_streams_server import Log
 
@@ -88,17 +88,17 @@ class Proxy:
     async def _running(self, log: Log) -> AsyncIterator[None]:
         if ended := await reap(log):
             logger.warning("ended %d generations that the last process left behind", ended)
-        upstream = Upstream(self.options.timeouts, self.options.client)
-        self._parts = Parts(log, Generations(log, upstream, self.options.limits))
-        reaper = asyncio.create_task(reap_forever(log), name="durable-proxy reaper")
-        try:
-            yield
-        finally:
-            await self.drain()
-            reaper.cancel()
-            await asyncio.gather(reaper, return_exceptions=True)
-            await upstream.aclose()
-            self._parts = None
+        options = self.options
+        async with open_upstream(options.timeouts, options.client) as upstream:
+            self._parts = Parts(log, Generations(log, upstream, options.limits))
+            reaper = asyncio.create_task(reap_forever(log), name="durable-proxy reaper")
+            try:
+                yield
+            finally:
+                await self.drain()
+                reaper.cancel()
+                await asyncio.gather(reaper, return_exceptions=True)
+                self._parts = None
 
     async def drain(self) -> None:
         """Take leave: see the module. A second call has nothing left to do.

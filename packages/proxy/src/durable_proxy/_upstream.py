@@ -57,22 +57,11 @@ class UpstreamError(Exception):
 
 
 class Upstream:
-    """Sends requests upstream, over one pool of connections.
+    """Sends requests upstream, over one pool of connections. Made by `open_upstream`."""
 
-    Args:
-        client: For other certificates or an egress proxy; the caller closes it. Its redirects,
-            cookies and authentication are not used.
-    """
-
-    def __init__(self, timeouts: Timeouts, client: httpx2.AsyncClient | None = None) -> None:
+    def __init__(self, timeouts: Timeouts, client: httpx2.AsyncClient) -> None:
         self._timeouts = timeouts
-        self._own = client is None
-        self._client = client or _make_client()
-
-    async def aclose(self) -> None:
-        """Close the pool."""
-        if self._own:
-            await self._client.aclose()
+        self._client = client
 
     @asynccontextmanager
     async def send(self, request: StartRequest) -> AsyncIterator["UpstreamAnswer"]:
@@ -117,6 +106,24 @@ class Upstream:
             content=request.body or None,
             extensions={"timeout": {"connect": self._timeouts.connect}},
         )
+
+
+@asynccontextmanager
+async def open_upstream(
+    timeouts: Timeouts, client: httpx2.AsyncClient | None = None
+) -> AsyncIterator[Upstream]:
+    """An upstream for as long as the block lasts.
+
+    Args:
+        client: For other certificates or an egress proxy; the caller closes it. Its redirects,
+            cookies and authentication are not used.
+    """
+    if client is not None:
+        yield Upstream(timeouts, client)
+        return
+    # In a thread, because making a client reads certificates from disk.
+    async with await asyncio.to_thread(_make_client) as own:
+        yield Upstream(timeouts, own)
 
 
 def _make_client() -> httpx2.AsyncClient:

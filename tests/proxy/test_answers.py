@@ -1,0 +1,52 @@
+"""From control messages to the answer of a start request."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from durable_proxy._answers import Accepted, Rejected, answer_from
+from durable_proxy._errors import Refusal
+from durable_proxy._lifecycle import Ending, Event
+from durable_transport.protocol import ControlMessage, ErrorCode, StartPayload
+
+START = StartPayload(status=201, content_type="text/plain", headers=[("x-a", "1")])
+
+
+def test_nothing_yet() -> None:
+    assert answer_from([]) is None
+    assert answer_from([ControlMessage(event="heartbeat"), ControlMessage(event="new")]) is None
+
+
+def test_a_start_is_the_answer_whatever_comes_later() -> None:
+    lost = Ending(Event.OWNER_GONE, "gone").record(3)
+    assert answer_from([ControlMessage.start(START), lost]) == Accepted(START)
+
+
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [
+        (Event.UNREACHABLE, ErrorCode.UPSTREAM_UNREACHABLE),
+        (Event.SILENT, ErrorCode.UPSTREAM_TIMEOUT),
+        (Event.STORE_REFUSED, ErrorCode.STORAGE_UNAVAILABLE),
+        (Event.OWNER_GONE, ErrorCode.GENERATION_LOST),
+        (Event.STOPPED, ErrorCode.GENERATION_LOST),
+    ],
+)
+def test_an_end_before_the_start_is_a_refusal(event: Event, code: ErrorCode) -> None:
+    assert answer_from([Ending(event, "why").record(0)]) == Refusal(code, "why")
+
+
+@given(
+    st.integers(300, 599),
+    st.lists(st.tuples(st.text(max_size=5), st.text(max_size=5))).map(tuple),
+    st.binary(),
+)
+def test_a_rejection_survives_the_log(
+    status: int, headers: tuple[tuple[str, str], ...], body: bytes
+) -> None:
+    rejected = Rejected(status, headers, body)
+    record = Ending(Event.REJECTED, "no", rejected.to_payload()).record(0)
+    again = ControlMessage.model_validate_json(record.to_json())
+    assert answer_from([again]) == rejected

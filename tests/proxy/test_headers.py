@@ -1,0 +1,138 @@
+"""Headers in both directions."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from durable_proxy._headers import forwardable_headers, upstream_headers
+from durable_transport.protocol import HOP_BY_HOP_HEADERS, ProxyHeader
+
+IDENTITY = (b"accept-encoding", b"identity")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "authorization",
+        "x-api-key",
+        "anthropic-version",
+        "openai-organization",
+        "content-type",
+        "accept",
+        "user-agent",
+        "idempotency-key",
+        "x-stainless-retry-count",
+        "traceparent",
+        "http-referer",
+    ],
+)
+def test_the_callers_own_headers_go_up(name: str) -> None:
+    header = (name.encode(), b"value")
+    assert upstream_headers([header]) == [header, IDENTITY]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *sorted(HOP_BY_HOP_HEADERS),
+        *("host", "content-length", "expect", "cookie", "cookie2", "origin", "referer"),
+        *("x-proxy-url", "x-proxy-method", "x-proxy-live", "x-proxy-strip", "x-proxy-anything"),
+        *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"),
+        *("sec-fetch-mode", "sec-ch-ua", "accept-encoding"),
+    ],
+)
+@pytest.mark.parametrize("case", [str.lower, str.upper, str.title])
+def test_headers_of_the_way_to_us_stay_here(name: str, case: object) -> None:
+    header = (case(name).encode(), b"value")  # type: ignore[operator]
+    assert upstream_headers([header]) == [IDENTITY]
+
+
+@pytest.mark.parametrize("naming", ["Connection", "X-Proxy-Strip", "x-proxy-strip"])
+@pytest.mark.parametrize("value", ["x-a, X-B", "X-A,x-b", " x-a ,, x-b ,", "close,x-b,x-a"])
+def test_headers_that_others_name_stay_here(naming: str, value: str) -> None:
+    headers = [
+        (b"x-a", b"1"),
+        (naming.encode(), value.encode()),
+        (b"X-B", b"2"),
+        (b"x-c", b"3"),
+    ]
+    assert upstream_headers(headers) == [(b"x-c", b"3"), IDENTITY]
+
+
+def test_naming_may_be_spread_over_several_headers() -> None:
+    headers = [(b"x-proxy-strip", b"x-a"), (b"x-proxy-strip", b"x-b"), (b"x-a", b""), (b"x-b", b"")]
+    assert upstream_headers(headers) == [IDENTITY]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x-request-id",
+        "request-id",
+        "retry-after",
+        "x-ratelimit-remaining-tokens",
+        "anthropic-ratelimit-requests-reset",
+        "openai-processing-ms",
+        "x-should-retry",
+        "cf-ray",
+        "www-authenticate",
+        "location",
+        "x-vercel-ai-ui-message-stream",
+    ],
+)
+def test_what_the_upstream_says_about_its_answer_comes_down(name: str) -> None:
+    assert forwardable_headers([(name.title(), "v")]) == [(name, "v")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *sorted(HOP_BY_HOP_HEADERS),
+        *("content-type", "content-length", "content-encoding", "content-range", "date", "server"),
+        *("set-cookie", "set-cookie2", "clear-site-data", "strict-transport-security", "alt-svc"),
+        *("content-security-policy", "x-frame-options", "link", "refresh", "nel", "report-to"),
+        *("access-control-allow-origin", "access-control-allow-credentials", "x-accel-redirect"),
+        *("x-sendfile", "cache-control", "etag", "vary", "service-worker-allowed"),
+        *("x-proxy-source", "x-proxy-error", "x-session-id", "stream-next-offset", "stream-closed"),
+    ],
+)
+def test_what_would_act_on_us_or_lie_stays_up_there(name: str) -> None:
+    assert forwardable_headers([(name.title(), "v")]) == []
+
+
+def test_a_response_may_name_hop_by_hop_headers_too() -> None:
+    headers = [("X-A", "1"), ("Connection", "x-a"), ("X-B", "2")]
+    assert forwardable_headers(headers) == [("x-b", "2")]
+
+
+names = st.from_regex(r"[A-Za-z][A-Za-z0-9-]{0,12}", fullmatch=True) | st.sampled_from(
+    [*HOP_BY_HOP_HEADERS, "Cookie", "X-Proxy-Url", "X-Proxy-Strip", "Host", "X-Forwarded-For"]
+)
+values = st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF), max_size=20) | names
+
+
+@given(st.lists(st.tuples(names, values), max_size=8))
+def test_what_goes_up_is_a_part_of_what_came_in_its_order(pairs: list[tuple[str, str]]) -> None:
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in pairs]
+    *kept, last = upstream_headers(raw)
+    assert last == IDENTITY
+    left = iter(raw)
+    assert all(header in left for header in kept)
+    sent = {name.lower() for name, _ in kept}
+    assert not sent & {name.encode() for name in HOP_BY_HOP_HEADERS}
+    assert not any(name.startswith(b"x-proxy-") for name in sent)
+    named = {
+        item.strip().lower().encode("latin-1")
+        for name, value in pairs
+        if name.lower() in ("connection", ProxyHeader.STRIP.lower())
+        for item in value.split(",")
+    }
+    assert not sent & named
+
+
+@given(st.lists(st.tuples(names, values), max_size=8))
+def test_forwarding_twice_changes_nothing(pairs: list[tuple[str, str]]) -> None:
+    once = forwardable_headers(pairs)
+    assert forwardable_headers(once) == once

@@ -1,0 +1,49 @@
+"""The modules that only decide, and what they may import."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import durable_proxy
+
+SOURCE = Path(durable_proxy.__file__).parent
+
+PURE = {
+    "_allowlist.py": {"collections.abc", "dataclasses", "typing"},
+    "_answers.py": {"base64", "collections.abc", "dataclasses", "typing"},
+    "_errors.py": {"collections.abc", "dataclasses", "types"},
+    "_headers.py": {"collections.abc"},
+    "_lifecycle.py": {"collections.abc", "dataclasses", "enum", "types", "typing"},
+    "_start_request.py": {"dataclasses", "re", "uuid"},
+    "_urls.py": {"dataclasses", "ipaddress", "re"},
+}
+"""No event loop, no store, no HTTP library, no clock, no randomness."""
+
+OURS = {"durable_transport.protocol"} | {f"durable_proxy.{name[:-3]}" for name in PURE}
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_a_pure_module_imports_only_what_is_listed(name: str) -> None:
+    tree = ast.parse((SOURCE / name).read_text())
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported |= {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    assert imported - OURS == PURE[name]
+
+
+def test_the_public_names() -> None:
+    assert durable_proxy.__all__ == [
+        "Limits",
+        "PatternError",
+        "Proxy",
+        "Timeouts",
+        "__version__",
+        "create_app",
+    ]
