@@ -29,7 +29,7 @@ def stream_path(raw: str) -> str:
     path = raw if _CANONICAL.fullmatch(raw) else _canonical(raw)
     if len(path) > MAX_PATH_LENGTH:
         raise InvalidPathError(f"a stream's path has at most {MAX_PATH_LENGTH} characters")
-    if any(segment in (".", "..") for segment in path.split("/")):
+    if "." in path and any(segment in (".", "..") for segment in path.split("/")):
         raise InvalidPathError("a stream's path has no . or .. segments")
     return path
 

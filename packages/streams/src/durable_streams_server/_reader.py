@@ -27,7 +27,7 @@ T = TypeVar("T")
 MAX_READ_BYTES = 1024 * 1024
 READ_THREADS = 4
 IDLE_TAILS = 512
-"""Streams without readers whose latest bytes stay in memory for the next reader."""
+"""Tails beyond which those without readers are dropped, until half as many of them are left."""
 
 
 class ReadSide:
@@ -55,9 +55,11 @@ class ReadSide:
             if tail is not None and (tail.stream is None or tail.stream.id == stream.id):
                 tail.publish_deleted()
         for stream_id, stream in effects.streams.items():
-            data = b"".join(effects.chunks.get(stream_id, ()))
-            self._tail(stream.path).publish(stream, stream.tail - len(data), data)
-        self._drop_idle_tails()
+            # A stream that nobody has looked at has no tail: its first reader asks the store.
+            tail = self._tails.get(stream.path)
+            if tail is not None:
+                data = b"".join(effects.chunks.get(stream_id, ()))
+                tail.publish(stream, stream.tail - len(data), data)
 
     def release(self) -> None:
         """Send waiting readers home, now and from here on."""
@@ -115,10 +117,12 @@ class ReadSide:
             raise OffsetOutOfRangeError(tail.path, position, stream.tail)
 
     def leave(self, tail: Tail) -> None:
-        """A reader has gone."""
+        """A reader has gone. The tail stays for a while: who polls comes back."""
         tail.readers -= 1
         if tail.readers == 0 and tail.stream is None and self._tails.get(tail.path) is tail:
             del self._tails[tail.path]
+        if len(self._tails) > IDLE_TAILS:
+            self._drop_idle_tails()
 
     def _tail(self, path: str) -> Tail:
         tail = self._tails.get(path)
@@ -129,12 +133,9 @@ class ReadSide:
         return tail
 
     def _drop_idle_tails(self) -> None:
-        """Forget the least recently written streams that nobody reads."""
-        excess = len(self._tails) - IDLE_TAILS
-        if excess <= 0:
-            return
+        """Forget the streams that nobody reads, those first that were joined longest ago."""
         idle = [path for path, tail in self._tails.items() if tail.readers == 0]
-        for path in idle[:excess]:
+        for path in idle[: len(idle) - IDLE_TAILS // 2]:
             del self._tails[path]
 
 

@@ -77,6 +77,7 @@ async def serve(
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=drain_seconds,
     )
     await _Server(config, on_exit).serve(sockets=[listener])
