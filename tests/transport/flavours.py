@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,18 +20,26 @@ if TYPE_CHECKING:
 
 UPSTREAM = "http://upstream.example/v1/chat"
 
-QUICK = Timing(
-    silence=0.4,
-    healthy=0.05,
-    give_up_after=1.0,
-    start_patience=0.2,
-    backoff_first=0.002,
-    backoff_limit=0.02,
-    persist_every=0.0,
-    settle=0.2,
-    close=1.0,
-)
-"""Times for tests."""
+UNIT = float(os.environ.get("DURABLE_TEST_UNIT", "1"))
+
+
+def quick(**seconds: float) -> Timing:
+    """Times for tests, in units."""
+    defaults = {
+        "silence": 0.4,
+        "healthy": 0.05,
+        "give_up_after": 2.0,
+        "start_patience": 0.2,
+        "backoff_first": 0.002,
+        "backoff_limit": 0.02,
+        "persist_every": 0.0,
+        "settle": 0.2,
+        "close": 1.0,
+    }
+    return Timing(**{name: value * UNIT for name, value in {**defaults, **seconds}.items()})
+
+
+QUICK = quick()
 
 
 @dataclass
@@ -62,7 +71,7 @@ class Flavour:
         *,
         stop_after: int | None = None,
         request: dict[str, Any] | None = None,
-        timeout: Any = 5.0,  # noqa: ASYNC109  (the client's own)
+        timeout: Any = 5.0 * UNIT,  # noqa: ASYNC109  (the client's own)
         **options: Any,
     ) -> Outcome:
         """Make one request, read it (or ``stop_after`` bytes of it), and close everything."""

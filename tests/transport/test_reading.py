@@ -22,11 +22,10 @@ from durable_transport import (
     ProxyRefused,
     ProxyUnreachable,
     Sessions,
-    Timing,
     session,
 )
 from transport.conftest import BODY
-from transport.flavours import QUICK, Flavour
+from transport.flavours import QUICK, UNIT, Flavour, quick
 from transport.scripted import (
     Act,
     ScriptedProxy,
@@ -68,7 +67,7 @@ async def test_cuts_ends_and_silence_are_invisible(
     proxy.control_acts.extend(
         chance.choice([reset, well, answer(503), refuse(500, "internal")]) for _ in range(8)
     )
-    timing = Timing(silence=0.1, give_up_after=10, backoff_first=0.001, healthy=0.05)
+    timing = quick(silence=0.1, give_up_after=10, backoff_first=0.001, healthy=0.05)
     outcome = await flavour.fetch(proxy.url, timing=timing)
     assert (outcome.body, outcome.error) == (BODY, None), f"seed {seed}"
     assert starts(proxy) == 1, f"seed {seed}"
@@ -145,7 +144,7 @@ async def test_an_end_without_a_terminal_is_never_success(
     proxy: ScriptedProxy, flavour: Flavour
 ) -> None:
     proxy.terminal = None
-    outcome = await flavour.fetch(proxy.url, timing=Timing(give_up_after=0.1, backoff_first=0.01))
+    outcome = await flavour.fetch(proxy.url, timing=quick(give_up_after=0.1, backoff_first=0.01))
     assert outcome.body == BODY
     assert isinstance(outcome.error, ProxyUnreachable)
     assert len(proxy.requests) < 40  # and no tight loop either
@@ -176,7 +175,7 @@ async def test_a_proxy_that_goes_away_is_given_up_on_and_the_offset_kept(
     outcome = await flavour.fetch(
         proxy.url,
         storage=storage,
-        timing=Timing(give_up_after=0.15, backoff_first=0.01),
+        timing=quick(give_up_after=0.15, backoff_first=0.01),
         request={"headers": session("s")},
     )
     assert isinstance(outcome.error, ProxyUnreachable)
@@ -270,7 +269,7 @@ async def test_a_half_open_connection_is_given_up_and_resumed(
     proxy: ScriptedProxy, flavour: Flavour
 ) -> None:
     proxy.data_acts.extend([hang_after(21), hang, hang_after(0)])
-    outcome = await flavour.fetch(proxy.url, timing=Timing(silence=0.05, backoff_first=0.001))
+    outcome = await flavour.fetch(proxy.url, timing=quick(silence=0.05, backoff_first=0.001))
     assert (outcome.body, outcome.error) == (BODY, None)
 
 
@@ -280,8 +279,8 @@ async def test_the_clients_own_read_timeout_counts_time_without_data(
     proxy.data_acts.extend([hang_after(21), *([hang_after(0)] * 50)])
     outcome = await flavour.fetch(
         proxy.url,
-        timing=Timing(silence=0.05, backoff_first=0.001),
-        timeout=flavour.library.Timeout(5.0, read=0.3),
+        timing=quick(silence=0.05, backoff_first=0.001),
+        timeout=flavour.library.Timeout(5.0 * UNIT, read=0.3 * UNIT),
     )
     assert outcome.body == BODY[:21]
     assert isinstance(outcome.error, NoDataTimeout)
@@ -296,7 +295,7 @@ async def test_an_idle_generation_is_waited_for(proxy: ScriptedProxy, flavour: F
         import asyncio
 
         await proxy.open_body(request, wire)
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(0.03 * UNIT)
         await wire.end()
 
     async def running(proxy: ScriptedProxy, request: Received, wire: Wire) -> None:
@@ -306,7 +305,7 @@ async def test_an_idle_generation_is_waited_for(proxy: ScriptedProxy, flavour: F
 
     proxy.data_acts.extend([idle] * 8)
     proxy.control_acts.extend([running] * 8)
-    timing = Timing(healthy=0.02, give_up_after=0.1, backoff_first=0.01)
+    timing = quick(healthy=0.02, give_up_after=0.1, backoff_first=0.01)
     outcome = await flavour.fetch(proxy.url, timing=timing)
     assert (outcome.body, outcome.error) == (BODY, None)
 

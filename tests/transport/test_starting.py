@@ -19,13 +19,12 @@ from durable_transport import (
     ProxyUnreachable,
     Sessions,
     StorageError,
-    Timing,
     UpstreamUnreachable,
     session,
 )
 from durable_transport.protocol import to_uuid
 from transport.conftest import BODY
-from transport.flavours import QUICK, UPSTREAM, Flavour
+from transport.flavours import QUICK, UNIT, UPSTREAM, Flavour, quick
 from transport.scripted import (
     ScriptedProxy,
     answer,
@@ -327,8 +326,8 @@ async def test_the_clients_own_read_timeout_bounds_the_wait(
     outcome = await flavour.fetch(
         proxy.url,
         storage=storage,
-        timeout=flavour.library.Timeout(5.0, read=0.15),
-        timing=Timing(silence=0.04),
+        timeout=flavour.library.Timeout(5.0 * UNIT, read=0.15 * UNIT),
+        timing=quick(silence=0.04),
         request=with_headers(session("s")),
     )
     assert isinstance(outcome.error, NoDataTimeout)

@@ -40,6 +40,7 @@ from durable_transport._shell._io_async import (
     at_most,
     bounded_cleanup,
     evaluate,
+    finish,
     run_blocking,
     sleep,
 )
@@ -220,14 +221,10 @@ class _Connection:
         """Close the open answer, if any."""
         response, self._response = self._response, None
         parts, self._parts = self._parts, None
-        # A suspended generator would otherwise be closed by the garbage collector, some time.
-        finish = getattr(parts, "aclose", None)
-        try:
-            if finish is not None:
-                await finish()
-        finally:
-            if response is not None:
-                await response.aclose()
+        if response is not None:
+            await response.aclose()
+        if parts is not None:
+            await finish(parts)
 
 
 class _Body(httpx.AsyncByteStream):
@@ -263,9 +260,10 @@ class _Body(httpx.AsyncByteStream):
         )
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
+        return _Parts(self)
 
-    async def __anext__(self) -> bytes:
+    async def part(self) -> bytes:
+        """The next part of the body."""
         if self._closed:
             raise StopAsyncIteration
         if self._steps is None:
@@ -322,6 +320,19 @@ class _Body(httpx.AsyncByteStream):
         self._closed = True
         with bounded_cleanup(self._timing.close):
             await self._connection.run(self._generation.leave())
+
+
+class _Parts:
+    """The iterator over a body. It has no ``close`` that a ``yield from`` could call."""
+
+    def __init__(self, body: _Body) -> None:
+        self._body = body
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await self._body.part()
 
 
 def _async_stream(response: httpx.Response) -> httpx.AsyncByteStream:

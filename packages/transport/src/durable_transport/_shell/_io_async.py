@@ -1,7 +1,7 @@
 """What differs between waiting in a task and waiting in a thread: the half for tasks (anyio)."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from inspect import isawaitable
 from typing import Any
 
@@ -30,6 +30,18 @@ async def run_blocking(function: Callable[[], Any]) -> Any:
     Abandoned when cancelled: a disk that hangs must not make a task that cannot be cancelled.
     """
     return await anyio.to_thread.run_sync(function, abandon_on_cancel=True)
+
+
+async def finish(parts: AsyncIterator[bytes]) -> None:
+    """Run an iterator over the body of a closed answer to its end.
+
+    HTTP libraries nest generators and close only the outermost. What is left of the inner ones is
+    closed by the garbage collector: in a task of its own, or not at all once the loop is closed.
+    The connection is closed, so this meets an error as soon as what was buffered is through.
+    """
+    with bounded_cleanup(1.0), suppress(Exception):
+        async for _ in parts:
+            pass
 
 
 def bounded_cleanup(seconds: float) -> AbstractContextManager[object]:

@@ -1,7 +1,7 @@
 """What differs between waiting in a task and waiting in a thread: the half for threads."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -21,6 +21,13 @@ def evaluate(source: HeaderSource) -> Mapping[str, str]:
 def run_blocking(function: Callable[[], Any]) -> Any:
     """Call a function that waits for a disk."""
     return function()
+
+
+def finish(parts: Iterator[bytes]) -> None:
+    """Close an iterator over the body of a closed answer."""
+    close = getattr(parts, "close", None)
+    if close is not None:
+        close()
 
 
 def bounded_cleanup(seconds: float) -> AbstractContextManager[object]:  # noqa: ARG001

@@ -40,6 +40,7 @@ from durable_transport._shell._io_sync import (
     at_most,
     bounded_cleanup,
     evaluate,
+    finish,
     run_blocking,
     sleep,
 )
@@ -220,14 +221,10 @@ class _Connection:
         """Close the open answer, if any."""
         response, self._response = self._response, None
         parts, self._parts = self._parts, None
-        # A suspended generator would otherwise be closed by the garbage collector, some time.
-        finish = getattr(parts, "close", None)
-        try:
-            if finish is not None:
-                finish()
-        finally:
-            if response is not None:
-                response.close()
+        if response is not None:
+            response.close()
+        if parts is not None:
+            finish(parts)
 
 
 class _Body(httpx.SyncByteStream):
@@ -263,9 +260,10 @@ class _Body(httpx.SyncByteStream):
         )
 
     def __iter__(self) -> Iterator[bytes]:
-        return self
+        return _Parts(self)
 
-    def __next__(self) -> bytes:
+    def part(self) -> bytes:
+        """The next part of the body."""
         if self._closed:
             raise StopIteration
         if self._steps is None:
@@ -322,6 +320,19 @@ class _Body(httpx.SyncByteStream):
         self._closed = True
         with bounded_cleanup(self._timing.close):
             self._connection.run(self._generation.leave())
+
+
+class _Parts:
+    """The iterator over a body. It has no ``close`` that a ``yield from`` could call."""
+
+    def __init__(self, body: _Body) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        return self._body.part()
 
 
 def _sync_stream(response: httpx.Response) -> httpx.SyncByteStream:
