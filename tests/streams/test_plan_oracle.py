@@ -1,0 +1,64 @@
+"""Any operations, in any groups and batches, end as a dict of bytes would."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+
+from durable_streams_server._plan import Effects, Planner, ProducerState, State
+from streams.builders import NOW
+from streams.oracle import Oracle, batches
+
+if TYPE_CHECKING:
+    from durable_streams_server import Operation, StreamInfo
+
+
+class Disk:
+    """Keeps what effects tell a store to keep, and checks that they can be kept."""
+
+    def __init__(self) -> None:
+        self.streams: dict[int, StreamInfo] = {}
+        self.data: dict[int, bytes] = {}
+        self.producers: dict[tuple[int, str], ProducerState] = {}
+        self._ids = count(1)
+
+    def commit(self, groups: list[tuple[Operation, ...]]) -> list[bool]:
+        streams = {stream.path: stream for stream in self.streams.values()}
+        planner = Planner(State(streams, dict(self.producers)), NOW, lambda: next(self._ids))
+        accepted = [all(outcome.ok for outcome in planner.run(group)) for group in groups]
+        self._write(planner.effects)
+        assert {stream.path: stream for stream in self.streams.values()} == planner.state.streams
+        assert self.producers == planner.state.producers
+        return accepted
+
+    def _write(self, effects: Effects) -> None:
+        for id_ in effects.deleted:
+            self.streams.pop(id_, None)
+            self.data.pop(id_, None)
+            self.producers = {key: one for key, one in self.producers.items() if key[0] != id_}
+        for id_, stream in effects.streams.items():
+            assert (id_ in effects.created) is (id_ not in self.streams)
+            self.streams[id_] = stream
+        for id_, pieces in effects.chunks.items():
+            assert effects.starts[id_] == len(self.data.get(id_, b""))
+            self.data[id_] = self.data.get(id_, b"") + b"".join(pieces)
+        assert all(key[0] in self.streams for key in effects.producers)
+        self.producers |= effects.producers
+
+    def contents(self) -> dict[str, tuple[bytes, bool]]:
+        found = {}
+        for id_, stream in self.streams.items():
+            data = self.data.get(id_, b"")
+            assert stream.tail == len(data)
+            found[stream.path] = (data, stream.closed)
+        return found
+
+
+@given(batches)
+def test_effects_add_up_to_what_the_oracle_holds(plan: list[list[tuple[Operation, ...]]]) -> None:
+    disk, oracle = Disk(), Oracle()
+    for batch in plan:
+        assert disk.commit(batch) == [oracle.run(group) for group in batch]
+        assert disk.contents() == oracle.contents()
