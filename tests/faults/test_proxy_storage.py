@@ -1,0 +1,118 @@
+"""A store that refuses writes in mid-answer: the generation fails, and never with a hole."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from durable_proxy._answers import Accepted
+from durable_proxy._errors import Refusal
+from durable_streams_server import Append, Log, StorageError
+from durable_transport.protocol import ErrorCode, TerminalCode
+from proxy.harness import UNIT, control, data, eventually, generations, start_request, terminal
+from proxy.wire import Wire, upstream
+
+if TYPE_CHECKING:
+    from durable_streams_server import Operation, Outcome
+
+pytestmark = pytest.mark.anyio
+
+PARTS = [b"part %d; " % number for number in range(8)]
+
+
+class FailingLog(Log):
+    """Fails chosen writes of generations, before or after they were made.
+
+    Attributes:
+        refusals: Numbers of the appends (counted from 0) that fail, as a full disk would.
+        late: Fail after the write has been made: its caller cannot know.
+    """
+
+    refusals: frozenset[int] = frozenset()
+    late = False
+    appends = 0
+
+    async def transact(self, *operations: Operation) -> tuple[Outcome, ...]:
+        if not any(isinstance(operation, Append) for operation in operations):
+            return await super().transact(*operations)
+        number, self.appends = self.appends, self.appends + 1
+        if number not in self.refusals:
+            return await super().transact(*operations)
+        if self.late:
+            await super().transact(*operations)
+        raise StorageError("no space left on device")
+
+
+async def _one_part_per_commit(wire: Wire, log: FailingLog) -> None:
+    await wire.head()
+    for number, part in enumerate(PARTS):
+        await wire.chunk(part)
+        await eventually(lambda number=number: log.appends > number)  # type: ignore[misc]
+    await wire.end()
+
+
+@pytest.mark.parametrize("refused", range(len(PARTS) + 1))
+@pytest.mark.parametrize("late", [False, True], ids=["not written", "written"])
+async def test_one_refused_write(refused: int, *, late: bool) -> None:
+    async with await FailingLog.open("sqlite://") as log:
+        log.refusals, log.late = frozenset({refused}), late
+
+        async def script(wire: Wire) -> None:
+            await _one_part_per_commit(wire, log)
+
+        async with upstream(script) as up, generations(log) as running:
+            request = start_request(up.url)
+            await running.start(request)
+            body = await data(log, request.paths)
+            assert b"".join(PARTS).startswith(body), "a hole"
+            record = await terminal(log, request.paths)
+            if record.event == "done":
+                # The last write, with the end in it, was made after all.
+                assert late
+                assert body == b"".join(PARTS)
+            else:
+                assert record.payload["code"] == TerminalCode.STORAGE_ERROR
+                assert "space" not in record.payload["message"], "an internal text"
+            assert len(up.calls) == 1
+            await eventually(lambda: running.active == 0)
+
+
+async def test_an_outage_is_waited_for_and_then_told(unit: float) -> None:
+    async with await FailingLog.open("sqlite://") as log:
+        log.refusals = frozenset(range(2, 6))
+
+        async def script(wire: Wire) -> None:
+            await _one_part_per_commit(wire, log)
+
+        async with upstream(script) as up, generations(log) as running:
+            request = start_request(up.url)
+            assert isinstance(await running.start(request), Accepted)
+            async with asyncio.timeout(10 * unit):
+                record = await terminal(log, request.paths)
+            assert record.payload["code"] == TerminalCode.STORAGE_ERROR
+            assert await data(log, request.paths) == b"".join(PARTS[:2])
+            assert len(up.calls) == 1
+            await asyncio.wait_for(up.left.wait(), 5 * unit)
+
+
+async def test_a_start_during_an_outage_is_refused_and_not_left_waiting() -> None:
+    async with await FailingLog.open("sqlite://") as log:
+        log.refusals = frozenset(range(100))
+
+        async def script(wire: Wire) -> None:
+            await wire.head()
+            await wire.chunk(b"x")
+            await asyncio.sleep(60 * UNIT)
+
+        async with upstream(script) as up, generations(log) as running:
+            request = start_request(up.url)
+            async with asyncio.timeout(10 * UNIT):
+                answer = await running.start(request)
+            assert isinstance(answer, Refusal)
+            assert answer.code is ErrorCode.STORAGE_UNAVAILABLE
+            log.refusals = frozenset()
+            messages = await control(log, request.paths)
+            assert [message.payload["code"] for message in messages] == ["storage_error"]
+            assert await data(log, request.paths) == b""
