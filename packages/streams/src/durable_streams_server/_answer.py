@@ -17,6 +17,9 @@ from durable_streams_server._model import (
     Duplicate,
     EpochNotAtZero,
     Exists,
+    ForkOutOfRange,
+    ForkSourceGone,
+    Gone,
     Noted,
     NotFound,
     NotOwner,
@@ -41,6 +44,9 @@ STATUS: dict[ErrorCode, int] = {
     ErrorCode.METHOD_NOT_ALLOWED: 405,
     ErrorCode.REQUEST_TIMEOUT: 408,
     ErrorCode.STREAM_EXISTS: 409,
+    ErrorCode.FORK_SOURCE_GONE: 409,
+    ErrorCode.FORK_OUT_OF_RANGE: 400,
+    ErrorCode.STREAM_GONE: 410,
     ErrorCode.STREAM_CLOSED: 409,
     ErrorCode.CONTENT_TYPE_MISMATCH: 409,
     ErrorCode.SEQUENCE_CONFLICT: 409,
@@ -138,6 +144,15 @@ def of_outcome(outcome: Outcome, location: str) -> Answer:  # noqa: C901, PLR091
         case NotFound():
             return refusal(
                 ErrorCode.STREAM_NOT_FOUND, "there is no stream here; create it with PUT"
+            )
+        case Gone():
+            return refusal(ErrorCode.STREAM_GONE, "the stream was deleted")
+        case ForkSourceGone():
+            return refusal(ErrorCode.FORK_SOURCE_GONE, "the stream to fork was deleted")
+        case ForkOutOfRange(stream):
+            return refusal(
+                ErrorCode.FORK_OUT_OF_RANGE,
+                f"the stream to fork ends at {format_offset(stream.tail)}, before this offset",
             )
         case ConfigMismatch():
             return refusal(

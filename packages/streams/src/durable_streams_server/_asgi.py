@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from durable_streams_server import _answer as render
 from durable_streams_server._answer import Answer, refusal
@@ -16,6 +17,7 @@ from durable_streams_server._errors import (
     LogClosedError,
     OffsetOutOfRangeError,
     StorageError,
+    StreamGoneError,
     StreamNotFoundError,
 )
 from durable_streams_server._exchange import (
@@ -26,8 +28,9 @@ from durable_streams_server._exchange import (
     Scope,
     Send,
 )
+from durable_streams_server._fork import resolve_fork
 from durable_streams_server._log import Log
-from durable_streams_server._model import Chunk, Delete
+from durable_streams_server._model import Chunk, Create, Delete, Fork
 from durable_streams_server._path import InvalidPathError, stream_path
 from durable_streams_server._reader import Reader
 from durable_streams_server._request import (
@@ -36,6 +39,7 @@ from durable_streams_server._request import (
     RequestError,
     parse_append,
     parse_create,
+    parse_fork,
     parse_read,
 )
 from durable_streams_server._sse import (
@@ -100,6 +104,8 @@ class StreamsApp:
             return refusal(
                 ErrorCode.STREAM_NOT_FOUND, "there is no stream here; create it with PUT"
             )
+        except StreamGoneError:
+            return refusal(ErrorCode.STREAM_GONE, "the stream was deleted")
         except OffsetOutOfRangeError as error:
             answer = refusal(ErrorCode.OFFSET_OUT_OF_RANGE, str(error))
             answer.add("Stream-Next-Offset", format_offset(error.tail))
@@ -123,8 +129,7 @@ class StreamsApp:
                 append = parse_append(path, exchange.headers, await exchange.body())
                 (outcome,) = await log.transact(append)
             case "PUT":
-                create = parse_create(path, exchange.headers, await exchange.body())
-                (outcome,) = await log.transact(create)
+                (outcome,) = await log.transact(await self._creation(log, path, exchange))
             case "DELETE":
                 (outcome,) = await log.transact(Delete(path))
             case "HEAD":
@@ -139,10 +144,25 @@ class StreamsApp:
             raise RequestError(ErrorCode.NOT_FOUND, f"streams are at {self._prefix}<path>")
         return stream_path(local[len(self._prefix) :])
 
+    async def _creation(self, log: Log, path: str, exchange: Exchange) -> Create:
+        body, request = await exchange.body(), parse_fork(exchange.headers)
+        if request is None:
+            return parse_create(path, exchange.headers, body)
+        source_path = self._path(request.source, exchange.root_path)
+        source = await log.stat(source_path)
+        if source is None:
+            raise StreamNotFoundError(source_path)
+        if source.deleted:
+            return Create(path, fork=Fork(source_path))  # refused by the log, which knows how
+        create = parse_create(path, exchange.headers, body, source.content_type)
+        return replace(create, fork=await resolve_fork(log, source, request))
+
     async def _stat(self, log: Log, path: str) -> Answer:
         stream = await log.stat(path)
         if stream is None:
             raise StreamNotFoundError(path)
+        if stream.deleted:
+            raise StreamGoneError(path)
         return render.of_stat(stream)
 
     # ------------------------------------------------------------------ reading

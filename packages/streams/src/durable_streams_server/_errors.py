@@ -2,6 +2,7 @@
 
 LogError
 ├── StreamNotFoundError     no stream at the path, or it was deleted under a reader
+├── StreamGoneError         deleted, but its path stays taken while forks need its bytes
 ├── OffsetOutOfRangeError   the position is past the tail
 ├── LogClosedError          the log was shut down
 └── StorageError            the store refused or failed
@@ -23,6 +24,17 @@ class StreamNotFoundError(LogError):
 
     def __str__(self) -> str:
         return f"there is no stream at {self.path!r}"
+
+
+class StreamGoneError(LogError):
+    """The stream was deleted; only forks still read its bytes."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(path)
+
+    def __str__(self) -> str:
+        return f"the stream at {self.path!r} was deleted"
 
 
 class OffsetOutOfRangeError(LogError):

@@ -50,6 +50,32 @@ def json_array(records: bytes) -> bytes:
     return b"[" + records[:-1] + b"]"
 
 
+def json_prefix_length(records: bytes, count: int) -> tuple[int, int]:
+    """How many wire bytes the first messages take.
+
+    Args:
+        records: Wire bytes of whole messages.
+        count: How many messages to count off.
+
+    Returns:
+        The length in bytes, and how many messages were there (fewer than ``count`` at the end).
+    """
+    text = records.decode()
+    decoder = json.JSONDecoder()
+    end = found = 0
+    while found < count and end < len(text):
+        _, end = decoder.raw_decode(text, _skip_whitespace(text, end))
+        end = _skip_whitespace(text, end) + 1  # the comma behind each message
+        found += 1
+    return len(text[:end].encode()), found
+
+
+def _skip_whitespace(text: str, position: int) -> int:
+    while text[position] in " \t\r\n":
+        position += 1
+    return position
+
+
 def json_items(records: bytes) -> list[Any]:
     """The messages of some wire bytes, parsed."""
     items: list[Any] = json.loads(json_array(records))

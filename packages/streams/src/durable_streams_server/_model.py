@@ -30,6 +30,9 @@ class StreamInfo(NamedTuple):
         touched_at: Last read or write that moved the sliding window, epoch seconds.
         seq: Last accepted ``Stream-Seq``.
         closed_by: Producer coordinates of the request that closed the stream.
+        forked_from: Path of the stream that holds the bytes before `fork_position`.
+        forks: How many streams are forks of this one.
+        deleted: Deleted by its owner, and kept because forks read its bytes.
     """
 
     id: int
@@ -44,25 +47,47 @@ class StreamInfo(NamedTuple):
     touched_at: float = 0.0
     seq: str | None = None
     closed_by: Producer | None = None
+    forked_from: str | None = None
+    fork_position: int = 0
+    forks: int = 0
+    deleted: bool = False
 
 
 # --------------------------------------------------------------------------- operations
 
 
 @dataclass(frozen=True, slots=True)
-class Create:
-    """Create a stream unless it is there already; ``data`` is its first wire bytes.
+class Fork:
+    """Where a new stream branches off (PROTOCOL section 4.2).
 
-    With an ``owner``, only appends that name the same owner are accepted until it is closed.
+    Attributes:
+        path: The source stream.
+        position: The fork inherits the bytes before it; None is the source's tail.
+        source_id: The incarnation that ``position`` belongs to, when it was looked up before.
     """
 
     path: str
-    content_type: str = DEFAULT_CONTENT_TYPE
+    position: int | None = None
+    source_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Create a stream unless it is there already; ``data`` is its first wire bytes of its own.
+
+    With an ``owner``, only appends that name the same owner are accepted until it is closed.
+    Without a content type or a lifetime a fork has its source's; another stream holds
+    ``application/octet-stream`` and lives until it is deleted.
+    """
+
+    path: str
+    content_type: str | None = None
     data: bytes = b""
     closed: bool = False
     ttl_seconds: int | None = None
     expires_at: float | None = None
     owner: str | None = None
+    fork: Fork | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +114,10 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete a stream with its bytes; with ``id``, only that incarnation."""
+    """Delete a stream with its bytes; with ``id``, only that incarnation.
+
+    A stream with forks keeps its bytes for them and its path for itself, but is gone for clients.
+    """
 
     path: str
     id: int | None = None
@@ -175,6 +203,30 @@ class NotFound:
 
 
 @dataclass(frozen=True, slots=True)
+class Gone:
+    """The stream was deleted; its path stays taken while forks need its bytes."""
+
+    ok: ClassVar[bool] = False
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForkSourceGone:
+    """The stream to fork was deleted."""
+
+    ok: ClassVar[bool] = False
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForkOutOfRange:
+    """The fork would branch off after the source's tail."""
+
+    ok: ClassVar[bool] = False
+    stream: StreamInfo
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigMismatch:
     """The stream is there with another configuration."""
 
@@ -246,6 +298,9 @@ Outcome = (
     | Deleted
     | Noted
     | NotFound
+    | Gone
+    | ForkSourceGone
+    | ForkOutOfRange
     | ConfigMismatch
     | StreamClosed
     | ContentTypeMismatch

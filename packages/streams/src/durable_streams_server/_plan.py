@@ -3,6 +3,7 @@
 The rules, in the order in which an append is checked (PROTOCOL sections 5.2 and 5.2.1):
 
 1. no stream (or an expired one)           -> `NotFound`
+   deleted, but forks need it              -> `Gone`
 2. closed: by this very producer batch     -> `Duplicate`
            close-only, no producer         -> `Duplicate`
            anything else                   -> `StreamClosed`
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from durable_streams_server._model import (
+    DEFAULT_CONTENT_TYPE,
     Append,
     Appended,
     ConfigMismatch,
@@ -33,6 +35,10 @@ from durable_streams_server._model import (
     Duplicate,
     EpochNotAtZero,
     Exists,
+    Fork,
+    ForkOutOfRange,
+    ForkSourceGone,
+    Gone,
     Heartbeat,
     Noted,
     NotFound,
@@ -147,6 +153,8 @@ class Planner:
         stream = self._live_stream(op.path)
         if stream is None:
             return NotFound(op.path)
+        if stream.deleted:
+            return Gone(op.path)
         if stream.closed:
             return _append_to_closed(op, stream)
         if stream.owner is not None and not self._may_write(op, stream.owner):
@@ -186,11 +194,42 @@ class Planner:
     def _create(self, op: Create) -> Outcome:
         existing = self._live_stream(op.path)
         if existing is not None:
-            return Exists(existing) if _same_config(op, existing) else ConfigMismatch(existing)
-        stream = StreamInfo(
+            same = not existing.deleted and _same_config(op, existing)
+            return Exists(existing) if same else ConfigMismatch(existing)
+        if op.fork is not None:
+            return self._create_fork(op, op.fork)
+        stream = self._new_stream(op, op.content_type or DEFAULT_CONTENT_TYPE)
+        return self._put_new(stream, op.data)
+
+    def _create_fork(self, op: Create, fork: Fork) -> Outcome:
+        source = self._live_stream(fork.path)
+        if source is None or fork.source_id not in (None, source.id):
+            return NotFound(fork.path)
+        if source.deleted:
+            return ForkSourceGone(fork.path)
+        position = source.tail if fork.position is None else fork.position
+        if position > source.tail:
+            return ForkOutOfRange(source)
+        if op.content_type is not None and not same_content_type(
+            op.content_type, source.content_type
+        ):
+            return ContentTypeMismatch(source)
+        own_lifetime = op.ttl_seconds is not None or op.expires_at is not None
+        stream = self._new_stream(op, op.content_type or source.content_type)._replace(
+            tail=position + len(op.data),
+            ttl_seconds=op.ttl_seconds if own_lifetime else source.ttl_seconds,
+            expires_at=op.expires_at if own_lifetime else source.expires_at,
+            forked_from=source.path,
+            fork_position=position,
+        )
+        self._put(source._replace(forks=source.forks + 1))
+        return self._put_new(stream, op.data)
+
+    def _new_stream(self, op: Create, content_type: str) -> StreamInfo:
+        return StreamInfo(
             id=self._new_id(),
             path=op.path,
-            content_type=op.content_type,
+            content_type=content_type,
             tail=len(op.data),
             closed=op.closed,
             created_at=self._now,
@@ -199,15 +238,19 @@ class Planner:
             expires_at=op.expires_at,
             touched_at=self._now,
         )
+
+    def _put_new(self, stream: StreamInfo, data: bytes) -> Created:
         self._put(stream)
         self.effects.created.add(stream.id)
-        self._add_bytes(stream.id, 0, op.data)
+        self._add_bytes(stream.id, stream.fork_position, data)
         return Created(stream)
 
     def _delete(self, op: Delete) -> Outcome:
         stream = self._live_stream(op.path)
         if stream is None or (op.id is not None and op.id != stream.id):
             return NotFound(op.path)
+        if stream.deleted:
+            return Gone(op.path)
         self._remove(stream)
         return Deleted()
 
@@ -215,7 +258,7 @@ class Planner:
         stream = self._live_stream(op.path)
         if stream is None:
             return NotFound(op.path)
-        if stream.ttl_seconds is not None:
+        if stream.ttl_seconds is not None and not stream.deleted:
             self._put(stream._replace(touched_at=self._now))
         return Noted()
 
@@ -246,11 +289,11 @@ class Planner:
     # ------------------------------------------------------------------ state and effects
 
     def _live_stream(self, path: str) -> StreamInfo | None:
-        """The stream at the path; an expired one is removed on sight."""
+        """The stream at the path, possibly a deleted one; an expired one is removed on sight."""
         stream = self.state.streams.get(path)
-        if stream is not None and is_expired(stream, self._now):
+        if stream is not None and not stream.deleted and is_expired(stream, self._now):
             self._remove(stream)
-            return None
+            return self.state.streams.get(path)
         return stream
 
     def _put(self, stream: StreamInfo) -> None:
@@ -263,6 +306,19 @@ class Planner:
             self.effects.starts.setdefault(stream_id, start)
 
     def _remove(self, stream: StreamInfo) -> None:
+        """Delete a stream; one with forks only as far as clients can see."""
+        if stream.forks:
+            self._put(stream._replace(deleted=True, owner=None))
+            return
+        self._erase(stream)
+        if stream.forked_from is not None:
+            source = self.state.streams[stream.forked_from]
+            source = source._replace(forks=source.forks - 1)
+            self._put(source)
+            if source.deleted:
+                self._remove(source)
+
+    def _erase(self, stream: StreamInfo) -> None:
         del self.state.streams[stream.path]
         effects = self.effects
         effects.streams.pop(stream.id, None)
@@ -288,11 +344,28 @@ def _append_to_closed(op: Append, stream: StreamInfo) -> Duplicate | StreamClose
 
 
 def _same_config(op: Create, stream: StreamInfo) -> bool:
+    if op.closed != stream.closed or (op.fork is None) != (stream.forked_from is None):
+        return False
+    if op.fork is not None:
+        return _same_fork(op, op.fork, stream)
     return (
-        same_content_type(op.content_type, stream.content_type)
-        and op.closed == stream.closed
+        same_content_type(op.content_type or DEFAULT_CONTENT_TYPE, stream.content_type)
         and op.ttl_seconds == stream.ttl_seconds
         and op.expires_at == stream.expires_at
+    )
+
+
+def _same_fork(op: Create, fork: Fork, stream: StreamInfo) -> bool:
+    """What the request leaves open is as the fork has it."""
+    own_lifetime = op.ttl_seconds is not None or op.expires_at is not None
+    return (
+        fork.path == stream.forked_from
+        and fork.position in (None, stream.fork_position)
+        and (op.content_type is None or same_content_type(op.content_type, stream.content_type))
+        and (
+            not own_lifetime
+            or (op.ttl_seconds, op.expires_at) == (stream.ttl_seconds, stream.expires_at)
+        )
     )
 
 
@@ -313,10 +386,13 @@ def _copy_effects(effects: Effects) -> Effects:
 
 
 def paths_of(groups: Iterable[Sequence[Operation]]) -> set[str]:
-    """The stream paths that a batch names."""
-    return {
-        operation.path
-        for group in groups
-        for operation in group
-        if not isinstance(operation, Heartbeat)
-    }
+    """The stream paths that a batch names, sources of forks included."""
+    paths: set[str] = set()
+    for group in groups:
+        for operation in group:
+            if isinstance(operation, Heartbeat):
+                continue
+            paths.add(operation.path)
+            if isinstance(operation, Create) and operation.fork is not None:
+                paths.add(operation.fork.path)
+    return paths

@@ -14,6 +14,7 @@ from typing import Self, TypeVar
 from durable_streams_server._errors import (
     LogClosedError,
     OffsetOutOfRangeError,
+    StreamGoneError,
     StreamNotFoundError,
 )
 from durable_streams_server._json_mode import is_json
@@ -111,8 +112,10 @@ class ReadSide:
 
     def _check(self, tail: Tail, position: int) -> None:
         stream = tail.stream
-        if stream is None or is_expired(stream, self._clock()):
+        if stream is None or (not stream.deleted and is_expired(stream, self._clock())):
             raise StreamNotFoundError(tail.path)
+        if stream.deleted:
+            raise StreamGoneError(tail.path)
         if position > stream.tail:
             raise OffsetOutOfRangeError(tail.path, position, stream.tail)
 
@@ -178,10 +181,17 @@ class Reader:
 
     @property
     def stream(self) -> StreamInfo:
-        """The stream as it is now (raises `StreamNotFoundError` once it is deleted)."""
+        """The stream as it is now.
+
+        Raises:
+            StreamNotFoundError: it was deleted.
+            StreamGoneError: it was deleted and has forks.
+        """
         stream = self._shared.stream
         if stream is None or (self._stream_id and stream.id != self._stream_id):
             raise StreamNotFoundError(self._path)
+        if stream.deleted:
+            raise StreamGoneError(self._path)
         return stream
 
     @property

@@ -41,6 +41,15 @@ _TTL, _EXPIRES_AT, _SEQ, _CLOSED, _PRODUCER_ID, _PRODUCER_EPOCH, _PRODUCER_SEQ =
     )
 )
 
+_FORKED_FROM, _FORK_OFFSET, _FORK_SUB_OFFSET = (
+    name.lower().encode()
+    for name in (
+        StreamHeader.FORKED_FROM,
+        StreamHeader.FORK_OFFSET,
+        StreamHeader.FORK_SUB_OFFSET,
+    )
+)
+
 Headers = dict[bytes, bytes]
 """Header fields by lower-case name."""
 
@@ -133,20 +142,83 @@ def _parse_live(value: str | None) -> Live | None:
         ) from error
 
 
-def parse_create(path: str, headers: Headers, body: bytes) -> Create:
-    """Read a PUT (PROTOCOL section 5.1).
+@dataclass(frozen=True, slots=True)
+class ForkRequest:
+    """The fork headers of a PUT (PROTOCOL section 4.2).
+
+    Attributes:
+        source: The source's URL path as it was sent.
+        position: Where to branch off; None is the source's tail.
+        sub_offset: How much more to inherit: messages in JSON mode, bytes otherwise.
+    """
+
+    source: str
+    position: int | None
+    sub_offset: int
+
+
+def parse_fork(headers: Headers) -> ForkRequest | None:
+    """Read the fork headers of a PUT; None when it creates a plain stream.
+
+    Raises:
+        RequestError: a malformed header, or one of them without those it needs.
+    """
+    source, offset = header(headers, _FORKED_FROM), header(headers, _FORK_OFFSET)
+    sub_offset = header(headers, _FORK_SUB_OFFSET)
+    if source is None:
+        if offset is not None or sub_offset is not None:
+            raise RequestError(
+                ErrorCode.BAD_REQUEST,
+                "Stream-Fork-Offset and Stream-Fork-Sub-Offset need Stream-Forked-From",
+            )
+        return None
+    if sub_offset is not None and not _INTEGER.fullmatch(sub_offset):
+        raise RequestError(
+            ErrorCode.BAD_REQUEST, "Stream-Fork-Sub-Offset is a whole number, 0 or more"
+        )
+    if sub_offset not in (None, "0") and offset is None:
+        raise RequestError(
+            ErrorCode.BAD_REQUEST,
+            "Stream-Fork-Sub-Offset counts from Stream-Fork-Offset: send both",
+        )
+    return ForkRequest(source, _parse_fork_offset(offset), int(sub_offset or 0))
+
+
+def _parse_fork_offset(text: str | None) -> int | None:
+    if text is None:
+        return None
+    # The beginning of a stream is all zeros in every server's spelling of offsets, and clients
+    # know it without having been told.
+    if text and not text.strip("0_"):
+        return 0
+    try:
+        return _parse_position(text)
+    except InvalidOffsetError as error:
+        raise RequestError(ErrorCode.INVALID_OFFSET, str(error)) from error
+
+
+def parse_create(
+    path: str, headers: Headers, body: bytes, default_type: str = DEFAULT_CONTENT_TYPE
+) -> Create:
+    """Read a PUT but for its fork headers (PROTOCOL section 5.1).
+
+    Args:
+        path: Name of the stream.
+        headers: Of the request.
+        body: The first bytes of the stream, as the client sends them.
+        default_type: What the body is when the request does not say.
 
     Raises:
         RequestError: a malformed header, both lifetimes at once, or a body that is not JSON.
     """
-    content_type = _content_type(headers) or DEFAULT_CONTENT_TYPE
+    content_type = _content_type(headers)
     ttl, expires_at = header(headers, _TTL), header(headers, _EXPIRES_AT)
     if ttl is not None and expires_at is not None:
         raise RequestError(ErrorCode.BAD_REQUEST, "send Stream-TTL or Stream-Expires-At, not both")
     return Create(
         path=path,
         content_type=content_type,
-        data=_wire_bytes(body, content_type) if body else b"",
+        data=_wire_bytes(body, content_type or default_type) if body else b"",
         closed=_is_closing(headers),
         ttl_seconds=None if ttl is None else _parse_ttl(ttl),
         expires_at=None if expires_at is None else _parse_expires_at(expires_at),

@@ -33,6 +33,10 @@ streams = Table(
     Column("touched_at", Float, nullable=False),
     Column("seq", Text),
     Column("closed_by", Text),  # JSON [id, epoch, seq]
+    Column("forked_from", Text),
+    Column("fork_position", BigInteger, nullable=False),
+    Column("forks", Integer, nullable=False),
+    Column("deleted", Boolean, nullable=False),
     # An id is the incarnation in ETags and guards: it must never come back.
     sqlite_autoincrement=True,
 )

@@ -125,16 +125,23 @@ class SqliteStore:
 
     def _load_state(self, groups: Sequence[Sequence[Operation]]) -> State:
         paths = paths_of(groups)
-        missing = [path for path in paths if path not in self._known]
-        if missing:
-            rows = self._writer.execute(
-                select(schema.streams).where(schema.streams.c.path.in_(missing))
-            )
-            for row in rows:
-                self._known[row.path] = _stream(row)
-        known = self._known
-        streams = {path: known[path] for path in paths if path in known}
+        streams: dict[str, StreamInfo] = {}
+        while paths:
+            self._load_streams(paths)
+            found = {path: self._known[path] for path in paths if path in self._known}
+            streams.update(found)
+            # Deleting a fork may end its source's life, and the source's source's.
+            sources = {stream.forked_from for stream in found.values() if stream.forked_from}
+            paths = sources - streams.keys()
         return State(streams, self._load_producers(groups, streams), dict(self._leases))
+
+    def _load_streams(self, paths: set[str]) -> None:
+        missing = [path for path in paths if path not in self._known]
+        for start in range(0, len(missing), _ROWS_PER_STATEMENT):
+            part = missing[start : start + _ROWS_PER_STATEMENT]
+            query = select(schema.streams).where(schema.streams.c.path.in_(part))
+            for row in self._writer.execute(query):
+                self._known[row.path] = _stream(row)
 
     def _load_producers(
         self, groups: Sequence[Sequence[Operation]], streams: dict[str, StreamInfo]
@@ -254,31 +261,57 @@ class SqliteStore:
         pieces: list[bytes] = []
         reached, size = position, 0
         with self._reading() as connection:
-            rows = connection.exec_driver_sql(
-                "SELECT end_offset, data FROM chunks"
-                " WHERE stream_id = ? AND end_offset > ? ORDER BY end_offset",
-                (stream.id, position),
-            )
-            for end, data in rows:
-                skip = len(data) - (end - reached)
-                if skip < 0 or (pieces and skip):
-                    raise StorageError(f"bytes {reached} to {end} of {stream.path!r} are missing")
-                pieces.append(data[skip:] if skip else data)
-                reached, size = end, size + len(data) - skip
-                if size >= max_bytes:
-                    break
-            rows.close()
-            if reached == position < stream.tail:
-                self._explain_missing(connection, stream, position)
+            while reached < stream.tail and size < max_bytes:
+                holder, limit = self._holder(connection, stream, reached)
+                piece = self._read_rows(connection, holder, reached, limit, max_bytes - size)
+                pieces.append(piece)
+                reached, size = reached + len(piece), size + len(piece)
         joined = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return joined if is_json(stream.content_type) else joined[:max_bytes]
 
     @staticmethod
-    def _explain_missing(connection: Connection, stream: StreamInfo, position: int) -> None:
-        row = connection.exec_driver_sql("SELECT 1 FROM streams WHERE id = ?", (stream.id,)).first()
-        if row is None:
-            raise StreamNotFoundError(stream.path)
-        raise StorageError(f"bytes {position} to {stream.tail} of {stream.path!r} are missing")
+    def _holder(
+        connection: Connection, stream: StreamInfo, position: int
+    ) -> tuple[StreamInfo, int]:
+        """Which stream of a chain of forks stores the byte at a position, and up to where."""
+        limit = stream.tail
+        while position < stream.fork_position:
+            limit = min(limit, stream.fork_position)
+            row = connection.execute(
+                select(schema.streams).where(schema.streams.c.path == stream.forked_from)
+            ).first()
+            if row is None:
+                raise StreamNotFoundError(stream.path)
+            stream = _stream(row)
+        return stream, limit
+
+    @staticmethod
+    def _read_rows(
+        connection: Connection, stream: StreamInfo, position: int, limit: int, max_bytes: int
+    ) -> bytes:
+        """Bytes of one stream's own rows from ``position``: whole rows, but none past ``limit``."""
+        pieces: list[bytes] = []
+        reached = position
+        rows = connection.exec_driver_sql(
+            "SELECT end_offset, data FROM chunks"
+            " WHERE stream_id = ? AND end_offset > ? ORDER BY end_offset",
+            (stream.id, position),
+        )
+        for end, data in rows:
+            begin = end - len(data)
+            if begin > reached or (pieces and begin < reached):
+                raise StorageError(f"bytes {reached} to {begin} of {stream.path!r} are missing")
+            pieces.append(data[reached - begin : limit - begin])
+            reached = min(end, limit)
+            if reached == limit or reached - position >= max_bytes:
+                break
+        rows.close()
+        if reached == position:
+            known = "SELECT 1 FROM streams WHERE id = ?"
+            if connection.exec_driver_sql(known, (stream.id,)).first() is None:
+                raise StreamNotFoundError(stream.path)
+            raise StorageError(f"bytes {position} to {limit} of {stream.path!r} are missing")
+        return b"".join(pieces)
 
     def orphans(self, now: float) -> list[StreamInfo]:
         """See `Store.orphans`."""
@@ -300,11 +333,12 @@ class SqliteStore:
             return list(
                 connection.execute(
                     select(table.path).where(
+                        ~table.deleted,
                         (table.expires_at <= now)
                         | (
                             table.ttl_seconds.is_not(None)
                             & (table.touched_at + table.ttl_seconds <= now)
-                        )
+                        ),
                     )
                 ).scalars()
             )
@@ -314,11 +348,12 @@ class SqliteStore:
 
 _INSERT_STREAMS = (
     "INSERT INTO streams (id, path, content_type, tail, closed, created_at, owner, ttl_seconds,"
-    " expires_at, touched_at, seq, closed_by) VALUES %s"
+    " expires_at, touched_at, seq, closed_by, forked_from, fork_position, forks, deleted) VALUES %s"
 )
 _UPDATE_STREAMS = (
     "UPDATE streams SET tail = v.column2, closed = v.column3, owner = v.column4,"
-    " touched_at = v.column5, seq = v.column6, closed_by = v.column7"
+    " touched_at = v.column5, seq = v.column6, closed_by = v.column7, forks = v.column8,"
+    " deleted = v.column9"
     " FROM (VALUES %s) AS v WHERE streams.id = v.column1"
 )
 _INSERT_CHUNKS = "INSERT INTO chunks (stream_id, end_offset, data) VALUES %s"
@@ -335,20 +370,8 @@ def _with_rows(statement: str, columns: int, rows: int) -> str:
 
 
 def _row(stream: StreamInfo) -> tuple[Any, ...]:
-    return (
-        stream.id,
-        stream.path,
-        stream.content_type,
-        stream.tail,
-        stream.closed,
-        stream.created_at,
-        stream.owner,
-        stream.ttl_seconds,
-        stream.expires_at,
-        stream.touched_at,
-        stream.seq,
-        _closed_by_text(stream.closed_by),
-    )
+    """The stream's columns, which are its fields in their order."""
+    return stream._replace(closed_by=_closed_by_text(stream.closed_by))  # type: ignore[arg-type]
 
 
 def _mutable_row(stream: StreamInfo) -> tuple[Any, ...]:
@@ -360,6 +383,8 @@ def _mutable_row(stream: StreamInfo) -> tuple[Any, ...]:
         stream.touched_at,
         stream.seq,
         _closed_by_text(stream.closed_by),
+        stream.forks,
+        stream.deleted,
     )
 
 

@@ -25,6 +25,9 @@ class ErrorCode(StrEnum):
 
     # streams
     STREAM_NOT_FOUND = "stream_not_found"
+    STREAM_GONE = "stream_gone"
+    FORK_OUT_OF_RANGE = "fork_out_of_range"
+    FORK_SOURCE_GONE = "fork_source_gone"
     STREAM_EXISTS = "stream_exists"
     STREAM_CLOSED = "stream_closed"
     CONTENT_TYPE_MISMATCH = "content_type_mismatch"
