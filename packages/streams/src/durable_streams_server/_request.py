@@ -6,7 +6,7 @@ Everything a request says is checked here, once; what comes out needs no more ch
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from urllib.parse import parse_qsl
 
@@ -25,7 +25,7 @@ MAX_SAFE_INTEGER = 2**53 - 1
 MAX_TTL_SECONDS = 100 * 365 * 24 * 3600
 
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,15}")
-_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+", re.ASCII)
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+\s*(;.*)?", re.ASCII)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 _TTL, _EXPIRES_AT, _SEQ, _CLOSED, _PRODUCER_ID, _PRODUCER_EPOCH, _PRODUCER_SEQ = (
@@ -107,9 +107,13 @@ def parse_read(query: bytes, headers: Headers) -> ReadRequest:
     """Read a GET (PROTOCOL sections 5.6 to 5.8).
 
     Raises:
-        RequestError: a malformed or repeated offset, an unknown mode, a live read without offset.
+        RequestError: a malformed or repeated offset, an unknown mode, a live read without offset,
+            or a query of very many fields.
     """
-    fields = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=100)
+    try:
+        fields = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=100)
+    except ValueError as error:
+        raise RequestError(ErrorCode.BAD_REQUEST, "the query has too many fields") from error
     offsets = [value for name, value in fields if name == "offset"]
     parameters = dict(fields)
     if len(offsets) > 1:
@@ -274,7 +278,7 @@ def _content_type(headers: Headers) -> str | None:
     value = header(headers, b"content-type")
     if not value:
         return None
-    if not _MEDIA_TYPE.match(value):
+    if not _MEDIA_TYPE.fullmatch(value):
         raise RequestError(ErrorCode.BAD_REQUEST, "Content-Type is not a media type")
     return value
 
@@ -297,7 +301,8 @@ def _parse_ttl(text: str) -> int:
 def _parse_expires_at(text: str) -> float:
     try:
         if _RFC3339.fullmatch(text):
-            return datetime.fromisoformat(text.upper()).timestamp()
+            # In UTC, because that is how it is told: a zone can carry it out of the calendar.
+            return datetime.fromisoformat(text.upper()).astimezone(UTC).timestamp()
     except (ValueError, OverflowError):
         pass  # a date that does not exist: the same mistake, the same message
     raise RequestError(
