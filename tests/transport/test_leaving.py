@@ -21,7 +21,7 @@ from durable_transport import (
     session,
 )
 from transport.conftest import BODY
-from transport.flavours import FLAVOURS, QUICK, UPSTREAM, Flavour
+from transport.flavours import FLAVOURS, QUICK, UPSTREAM, Flavour, quick
 from transport.scripted import ScriptedProxy, answer, end_after, hang, hang_after, serving
 
 if TYPE_CHECKING:
@@ -128,7 +128,11 @@ async def test_closing_at_an_end_mark_finds_that_it_was_the_end(
     """SDKs stop at their format's end mark; a finished generation is not left resumable."""
     storage = MemoryStorage()
     outcome = await flavour.fetch(
-        proxy.url, storage=storage, stop_after=len(BODY), request={"headers": session("s")}
+        proxy.url,
+        storage=storage,
+        stop_after=len(BODY),
+        timing=quick(settle=5.0),
+        request={"headers": session("s")},
     )
     assert outcome.durable is not None
     assert outcome.durable.completed

@@ -32,7 +32,7 @@ class Timing:
     backoff_first: float = 0.05
     backoff_limit: float = 5.0
     persist_every: float = 0.1
-    settle: float = 0.25
+    settle: float = 0.5
     close: float = 2.0
 
     def __post_init__(self) -> None:
