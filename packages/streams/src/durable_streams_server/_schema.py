@@ -24,6 +24,7 @@ streams = Table(
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("path", Text, nullable=False, unique=True),
     Column("content_type", Text, nullable=False),
+    # As of the last change of anything but the tail: the true one is where the last row ends.
     Column("tail", BigInteger, nullable=False),
     Column("closed", Boolean, nullable=False),
     Column("created_at", Float, nullable=False),

@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, TextIO
 
-from sqlalchemy import Connection, Engine, create_engine, event, pool, select
+from sqlalchemy import Connection, Engine, create_engine, event, func, pool, select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -139,7 +139,7 @@ class SqliteStore:
         missing = [path for path in paths if path not in self._known]
         for start in range(0, len(missing), _ROWS_PER_STATEMENT):
             part = missing[start : start + _ROWS_PER_STATEMENT]
-            query = select(schema.streams).where(schema.streams.c.path.in_(part))
+            query = _SELECT_STREAMS.where(schema.streams.c.path.in_(part))
             for row in self._writer.execute(query):
                 self._known[row.path] = _stream(row)
 
@@ -167,39 +167,43 @@ class SqliteStore:
         return None if row is None else (row.epoch, row.seq)
 
     def _write(self, effects: Effects) -> None:
-        if effects == Effects():
-            return
-        run = self._writer.exec_driver_sql
-        run("BEGIN IMMEDIATE")
+        statements = list(self._statements(effects))
+        if len(statements) > 1:
+            statements = [("BEGIN IMMEDIATE", ()), *statements, ("COMMIT", ())]
         try:
-            for stream_id in effects.deleted:
-                run("DELETE FROM streams WHERE id = ?", (stream_id,))
-            created = [_row(effects.streams[id_]) for id_ in sorted(effects.created)]
-            changed = [
-                _mutable_row(stream)
-                for id_, stream in effects.streams.items()
-                if id_ not in effects.created
-            ]
-            new_chunks = [
-                (id_, effects.streams[id_].tail, b"".join(pieces))
-                for id_, pieces in effects.chunks.items()
-            ]
-            self._run_rows(_INSERT_STREAMS, created)
-            self._run_rows(_UPDATE_STREAMS, changed)
-            self._run_rows(_INSERT_CHUNKS, new_chunks)
-            self._run_rows(_UPSERT_PRODUCERS, [k + v for k, v in effects.producers.items()])
-            self._run_rows(_UPSERT_NODES, list(effects.leases.items()))
-            run("COMMIT")
+            for sql, values in statements:
+                self._writer.exec_driver_sql(sql, values)
         except BaseException:
             self._rollback()
             raise
 
-    def _run_rows(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Run a statement once for many rows: each step of SQLite costs a turn of the GIL."""
-        for start in range(0, len(rows), _ROWS_PER_STATEMENT):
-            part = rows[start : start + _ROWS_PER_STATEMENT]
-            sql = _with_rows(statement, len(part[0]), len(part))
-            self._writer.exec_driver_sql(sql, tuple(value for row in part for value in row))
+    def _statements(self, effects: Effects) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        """What to execute for a batch; one statement alone is a transaction by itself.
+
+        There is one statement for many rows, because each costs a turn of the interpreter's lock.
+        Appends alone write rows of bytes only: a stream's tail is where its last row ends.
+        """
+        for stream_id in effects.deleted:
+            yield "DELETE FROM streams WHERE id = ?", (stream_id,)
+        created = [_row(effects.streams[id_]) for id_ in sorted(effects.created)]
+        changed = [
+            _mutable_row(stream)
+            for stream in effects.streams.values()
+            if stream.id not in effects.created and not self._differs_in_tail_only(stream)
+        ]
+        new_chunks = [
+            (id_, effects.streams[id_].tail, b"".join(pieces))
+            for id_, pieces in effects.chunks.items()
+        ]
+        new_producers = [key + state for key, state in effects.producers.items()]
+        yield from _with_rows(_INSERT_STREAMS, created)
+        yield from _with_rows(_UPDATE_STREAMS, changed)
+        yield from _with_rows(_INSERT_CHUNKS, new_chunks)
+        yield from _with_rows(_UPSERT_PRODUCERS, new_producers)
+        yield from _with_rows(_UPSERT_NODES, list(effects.leases.items()))
+
+    def _differs_in_tail_only(self, stream: StreamInfo) -> bool:
+        return self._known[stream.path]._replace(tail=stream.tail) == stream
 
     def _rollback(self) -> None:
         driver = self._writer.connection.driver_connection
@@ -250,9 +254,7 @@ class SqliteStore:
     def stat(self, path: str, now: float) -> StreamInfo | None:
         """See `Store.stat`."""
         with self._reading() as connection:
-            row = connection.execute(
-                select(schema.streams).where(schema.streams.c.path == path)
-            ).first()
+            row = connection.execute(_SELECT_STREAMS.where(schema.streams.c.path == path)).first()
         stream = None if row is None else _stream(row)
         return None if stream is None or is_expired(stream, now) else stream
 
@@ -278,7 +280,7 @@ class SqliteStore:
         while position < stream.fork_position:
             limit = min(limit, stream.fork_position)
             row = connection.execute(
-                select(schema.streams).where(schema.streams.c.path == stream.forked_from)
+                _SELECT_STREAMS.where(schema.streams.c.path == stream.forked_from)
             ).first()
             if row is None:
                 raise StreamNotFoundError(stream.path)
@@ -322,7 +324,7 @@ class SqliteStore:
         """See `Store.owned`."""
         with self._reading() as connection:
             rows = connection.execute(
-                select(schema.streams).where(schema.streams.c.owner.is_not(None))
+                _SELECT_STREAMS.where(schema.streams.c.owner.is_not(None))
             ).all()
         return [_stream(row) for row in rows]
 
@@ -363,8 +365,20 @@ _UPSERT_PRODUCERS = (
 _UPSERT_NODES = "INSERT OR REPLACE INTO nodes (node_id, expires_at) VALUES %s"
 
 
+def _with_rows(
+    statement: str, rows: Sequence[tuple[Any, ...]]
+) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """A statement with its ``%s`` filled for all rows, in parts that SQLite accepts."""
+    for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+        part = rows[start : start + _ROWS_PER_STATEMENT]
+        yield (
+            _with_placeholders(statement, len(part[0]), len(part)),
+            tuple(value for row in part for value in row),
+        )
+
+
 @lru_cache(maxsize=1024)
-def _with_rows(statement: str, columns: int, rows: int) -> str:
+def _with_placeholders(statement: str, columns: int, rows: int) -> str:
     row = f"({', '.join('?' * columns)})"
     return statement % ", ".join([row] * rows)
 
@@ -392,9 +406,19 @@ def _closed_by_text(producer: Producer | None) -> str | None:
     return None if producer is None else json.dumps(producer)
 
 
+_STORED_END = (
+    select(func.max(schema.chunks.c.end_offset))
+    .where(schema.chunks.c.stream_id == schema.streams.c.id)
+    .scalar_subquery()
+    .label("stored_end")
+)
+_SELECT_STREAMS = select(schema.streams, _STORED_END)
+
+
 def _stream(row: Any) -> StreamInfo:
     fields = row._asdict()
-    closed_by = fields.pop("closed_by")
+    closed_by, stored_end = fields.pop("closed_by"), fields.pop("stored_end")
+    fields["tail"] = max(fields["tail"], stored_end or 0)
     return StreamInfo(
         **fields, closed_by=None if closed_by is None else Producer(*json.loads(closed_by))
     )
