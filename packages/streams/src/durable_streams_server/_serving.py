@@ -1,10 +1,11 @@
 """Running an ASGI application the way our commands do: bind first, drain on a signal."""
 
 import asyncio
+import signal
 import socket
 import sys
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
@@ -44,16 +45,31 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Tells the application about the end before waiting for connections to end."""
+    """Tells the application about the end before waiting for connections to end.
+
+    uvicorn's own handling of signals raises them again afterwards, which ends the process before
+    the log is closed; here a signal is a request to stop and nothing more.
+    """
 
     def __init__(self, config: uvicorn.Config, on_exit: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_exit = on_exit
-        self._loop = asyncio.get_running_loop()
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._loop.call_soon_threadsafe(self._on_exit)
-        super().handle_exit(sig, frame)
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop, number)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def _stop(self, number: int) -> None:
+        if not self.should_exit:
+            self._on_exit()
+        self.handle_exit(number, None)
 
 
 async def serve(
