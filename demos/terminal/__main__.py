@@ -1,5 +1,6 @@
 """The story: stream, kill the reader, let the model go on alone, resume, compare."""
 
+import argparse
 import os
 import signal
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ._answer import PACE_SECONDS
 from ._processes import DemoError
 from ._screen import open_screen
 from ._story import Story
@@ -17,6 +19,7 @@ INTERRUPTED = 130
 
 def main() -> int:
     """Run the demo; 0 when the answer is whole and the model was called once."""
+    pace = _arguments().pace
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal without UTF-8 shows "?"
@@ -27,7 +30,7 @@ def main() -> int:
             tempfile.TemporaryDirectory(prefix="durable-demo-") as directory,
             open_screen(console) as screen,
         ):
-            good = Story(screen, Path(directory), os.environ).run()
+            good = Story(screen, Path(directory), os.environ, pace).run()
     except DemoError as error:
         Console(stderr=True).print(f"demo failed: {error}", style="red", markup=False)
         return 1
@@ -35,6 +38,19 @@ def main() -> int:
         Console(stderr=True).print("interrupted; everything is stopped")
         return INTERRUPTED
     return 0 if good else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="demo",
+        description="Stream an answer, kill its reader half way, resume it in a new process.",
+        epilog="With OPENAI_API_KEY set it asks the real API (OPENAI_MODEL, OPENAI_BASE_URL).",
+    )
+    pace_help = "between the tokens of the emulated model (default: %(default)s)"
+    parser.add_argument(
+        "--pace", type=float, default=PACE_SECONDS, metavar="SECONDS", help=pace_help
+    )
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def main() -> int:
         try:
             _stream(client, arguments.model, headers, started)
         except openai.OpenAIError as error:
-            _say(event="error", message=f"{type(error).__name__}: {error}")
+            _say(event="error", message=f"{type(error).__name__}: {error.__cause__ or error}")
             return 1
     return 0
 

@@ -31,6 +31,9 @@ class Part:
 class Screen(Protocol):
     """What the story needs of a screen."""
 
+    def starting(self, name: str) -> None:
+        """A process is on its way: worth showing only where it will be overwritten."""
+
     def part(self, name: str, state: str, text: str) -> None:
         """A process has a new state."""
 
@@ -62,6 +65,9 @@ class Board:
         self._fresh = ""
         self._note = ""
         self._verdicts: list[tuple[str, str, str]] = []
+
+    def starting(self, name: str) -> None:
+        self.part(name, "busy", "starting")
 
     def part(self, name: str, state: str, text: str) -> None:
         self._parts[name] = Part(name, state, text)
@@ -125,6 +131,9 @@ class Lines:
         self._console = console
         self._fresh = ""
         console.print(TITLE, markup=False)
+
+    def starting(self, name: str) -> None:
+        pass
 
     def part(self, name: str, state: str, text: str) -> None:
         if state != "busy":

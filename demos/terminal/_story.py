@@ -14,14 +14,14 @@ import httpx2
 
 from durable_transport.protocol import ProxyHeader, StreamHeader, generation_paths
 
-from ._answer import ANSWER, MODEL, PACE_SECONDS
+from ._answer import ANSWER, MODEL
 from ._processes import LOOPBACK, Child, DemoError, child, free_port, wait_until_healthy
 from ._screen import Screen
 
 PROXY_COMMAND = Path(sys.executable).with_name("durable-proxy")
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_MODEL = "gpt-5.4-mini"
-KILL_AFTER_CHARACTERS = 260
+KILL_AFTER_CHARACTERS = 290
 ALONE_SECONDS = 1.5
 WATCH_SECONDS = 0.1
 PROBES = 15
@@ -43,9 +43,12 @@ class Heard:
 class Story:
     """One run of the demo. Every process and file it makes is gone when `run` returns."""
 
-    def __init__(self, screen: Screen, directory: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, screen: Screen, directory: Path, environment: Mapping[str, str], pace: float
+    ) -> None:
         self._screen = screen
         self._directory = directory
+        self._pace = pace
         self._is_real = bool(environment.get("OPENAI_API_KEY"))
         self._model = environment.get("OPENAI_MODEL", OPENAI_MODEL) if self._is_real else MODEL
         self._base_url = environment.get("OPENAI_BASE_URL") or OPENAI_URL
@@ -71,14 +74,14 @@ class Story:
     # ------------------------------------------------------------------ the servers
 
     def _start_model(self) -> None:
-        self._screen.part("model", "busy", "starting")
+        self._screen.starting("model")
         server = self._child("model", ["-m", "emulator", "--port", "0"])
         address = next(server.messages(), None)
         if address is None:
             raise server.failure()
         self._model_url = address["url"]
         self._base_url = f"{self._model_url}/v1"
-        script = {"id": MODEL, "tokens": tokens(ANSWER), "pace": PACE_SECONDS}
+        script = {"id": MODEL, "tokens": tokens(ANSWER), "pace": self._pace}
         self._script(script)
         self._script({"id": PROBE, "raw": ["cGluZw=="]})
         where = self._model_url.removeprefix("http://")
@@ -91,7 +94,7 @@ class Story:
     def _start_proxy(self) -> None:
         if self._is_real:
             self._screen.part("model", "ok", f"{self._model} on {self._base_url}")
-        self._screen.part("proxy", "busy", "starting")
+        self._screen.starting("proxy")
         port = free_port()
         store = self._directory / "log.sqlite"
         arguments = [str(PROXY_COMMAND), "serve", "--host", LOOPBACK, "--port", str(port)]
@@ -209,7 +212,7 @@ class Story:
             headers = {ProxyHeader.URL.value: upstream, ProxyHeader.LIVE.value: "raw"}
             through.append(self._first_byte(url, headers))
         before, after = statistics.median(direct) * 1000, statistics.median(through) * 1000
-        text = f"{after:.1f} ms through the log on disk, {before:.1f} ms direct"
+        text = f"{after:.1f} ms through the log, {before:.1f} ms direct"
         self._screen.verdict(good=True, label="first byte", text=f"{text} (median of {PROBES})")
 
     def _first_byte(self, url: str, headers: dict[str, str]) -> float:

@@ -95,7 +95,8 @@ class Relay:
         for connection in list(self._open):
             connection.cut()
         # The tasks end by themselves once their connections are closed.
-        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*others, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         number, self.connections = self.connections, self.connections + 1

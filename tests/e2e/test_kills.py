@@ -37,9 +37,7 @@ def proxy(tmp_path: Path, upstream: emulator.Upstream) -> Iterator[ProxyProcess]
 
 
 @pytest.mark.parametrize(
-    "driver",
-    [drivers.CHAT, drivers.CHAT_ASYNC, drivers.RESPONSES, drivers.MESSAGES_ASYNC],
-    ids=str,
+    "driver", [drivers.CHAT, drivers.RESPONSES_ASYNC, drivers.MESSAGES], ids=str
 )
 async def test_a_killed_client_is_resumed_by_another_process(stage: Stage, driver: Driver) -> None:
     stage.script(tokens=tokens(COUNT))
@@ -116,6 +114,29 @@ async def test_a_killed_proxy_leaves_all_its_bytes_and_a_typed_error(
     error = await _error_of(driver, again, stage.script_id, later.append)
     _assert_orphaned(error)
     assert later == events, "every reader gets every stored byte"
+    assert stage.calls() == 1
+
+
+@pytest.mark.parametrize("driver", [drivers.CHAT, drivers.MESSAGES_ASYNC], ids=str)
+async def test_a_proxy_that_is_deployed_anew_loses_nothing(
+    stage: Stage, proxy: ProxyProcess, driver: Driver
+) -> None:
+    """SIGTERM in mid-answer: the answer is drained into the log, and read from the next process."""
+    stage.script(tokens=tokens(COUNT))
+    expected = await stage.expected(driver)
+    stage.script(tokens=tokens(COUNT), hold_after=HOLD)
+    events: list[Event] = []
+    reached = anyio.Event()
+    with anyio.fail_after(TIMEOUT):
+        async with anyio.create_task_group() as group:
+            sink = drivers.notifying(driver, events, HOLD - 10, reached)
+            group.start_soon(driver.stream, stage.durable(proxy.url), stage.script_id, sink)
+            await reached.wait()
+            proxy.terminate()
+            stage.upstream.release(stage.script_id)
+            await anyio.to_thread.run_sync(proxy.stop)
+            await anyio.to_thread.run_sync(proxy.start)
+    assert events == expected
     assert stage.calls() == 1
 
 
