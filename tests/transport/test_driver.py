@@ -241,6 +241,10 @@ class Reader:
             answer = world.run(generation.answer())
             if answer.status == 204:
                 return "204"
+            if answer.status == 503:  # for as long as the transport was willing to wait
+                assert self.stored() == 0
+                return None
+            assert answer.body is None
             self.at = generation.progress.offset
             assert self.at <= self.done_with
             world.run(generation.body(), self.consume)

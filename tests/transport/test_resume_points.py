@@ -53,6 +53,13 @@ def test_lines(media_type: str) -> None:
     assert points.feed(b'\n{"b') == 9
 
 
+@pytest.mark.parametrize("media_type", ["application/json", "application/problem+json"])
+def test_a_document_has_only_its_beginning(media_type: str) -> None:
+    points = ResumePoints(media_type)
+    assert points.feed(b'{"a":\n\n') == 0
+    assert points.feed(b"1}") == 0
+
+
 @pytest.mark.parametrize("media_type", [None, "", "application/octet-stream", "text/plain"])
 def test_any_byte_of_anything_else(media_type: str | None) -> None:
     points = ResumePoints(media_type, 5)

@@ -88,7 +88,12 @@ async def test_the_wire_of_a_start(proxy: ScriptedProxy, flavour: Flavour) -> No
 
 async def test_the_head_of_a_live_response(proxy: ScriptedProxy, flavour: Flavour) -> None:
     proxy.status = 201
-    proxy.headers = {"X-Vendor": "v", "X-Request-ID": "req_theirs", "Stream-X": "1", "Date": "d"}
+    proxy.headers = {
+        "X-Vendor": "v",
+        "X-Request-ID": "req_theirs",
+        "Stream-X": "1",
+        "Set-Cookie": "c=1",
+    }
     outcome = await flavour.fetch(proxy.url, request=with_headers(IDS))
     assert (outcome.status, outcome.body, outcome.error) == (201, BODY, None)
     assert outcome.headers["x-vendor"] == "v"
@@ -97,7 +102,9 @@ async def test_the_head_of_a_live_response(proxy: ScriptedProxy, flavour: Flavou
     assert outcome.headers["x-upstream-request-id"] == "req_theirs"
     assert outcome.headers["cache-control"] == "no-cache"
     assert outcome.headers["content-type"] == "text/plain"
-    assert not {"x-proxy-source", "stream-x", "transfer-encoding"} & set(outcome.headers)
+    assert not {"x-proxy-source", "stream-x", "set-cookie", "transfer-encoding"} & set(
+        outcome.headers
+    )
     assert outcome.durable is not None
     assert (outcome.durable.session_id, outcome.durable.request_id) == (SESSION, REQUEST)
     assert outcome.durable.offset == len(BODY)
@@ -231,9 +238,12 @@ async def test_a_proxy_that_stays_away_answers_in_its_own_words(
     proxy: ScriptedProxy, flavour: Flavour
 ) -> None:
     proxy.start_acts.append(refuse(503, "storage_unavailable", "disk", Retry_After="600"))
-    outcome = await flavour.fetch(proxy.url)
+    storage = MemoryStorage()
+    outcome = await flavour.fetch(proxy.url, storage=storage, request=with_headers(session("s")))
     assert (outcome.status, outcome.headers["retry-after"]) == (503, "600")
     assert b"disk" in outcome.body
+    # an earlier attempt may have got through
+    assert Sessions(storage, proxy.url, clock=lambda: 0.0).active("s", ttl=1e12) is not None
 
 
 @pytest.mark.parametrize(

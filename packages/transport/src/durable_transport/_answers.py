@@ -18,8 +18,9 @@ from durable_transport.protocol import (
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
-# The first group is about the connection or its framing, the second is set anew by us.
-_NOT_PASSED_ON = HOP_BY_HOP_HEADERS | {"content-length", "content-encoding"}
+# What is about the connection or the framing, and cookies: the upstream's never get here, so they
+# are those of a server in front of the proxy, and the client would keep them for the upstream.
+_NOT_PASSED_ON = HOP_BY_HOP_HEADERS | {"content-length", "content-encoding", "set-cookie"}
 _SET_BY_US = {"content-type", "cache-control", "x-session-id", "x-request-id"}
 # Headers of the proxy's own surface, meant for browsers and for us.
 _SURFACE_PREFIXES = ("x-proxy-", "stream-", "access-control-")

@@ -126,6 +126,8 @@ class Generation:
                 return answer
 
     def _retry_start(self, broke: Broke) -> Step[None]:
+        if broke.how is Breakage.HOPELESS:
+            yield from self._finish()
         failure = self._link.broken(broke)
         if broke.how is Breakage.SILENT:
             # The upstream may think for minutes before it answers. To ask again is how a dead
@@ -186,9 +188,10 @@ class Generation:
                     Failure(trouble.message, retry_after=self._link.retry_after(opened))
                 )
             except ProxyUnreachable:
-                pass  # the proxy's own words say more than ours
-            else:
-                return None
+                # The proxy's own words say more than ours. The pointer stays: an earlier attempt
+                # may have got through.
+                return Answer(opened.status, whole_headers(opened.headers, self.progress), body)
+            return None
         yield from self._finish()
         if trouble.code in (
             ErrorCode.UPSTREAM_UNREACHABLE,
@@ -423,11 +426,11 @@ class Generation:
         return self._link.error(kind, str(error))
 
     def _persist(self) -> Step[None]:
-        progress = self.progress
-        self._stored = progress.resume_offset
+        progress, offset = self.progress, self.progress.resume_offset
         self._stored_at = self._now()
         advance = self._sessions.advance
-        yield Store(partial(advance, progress.session_id, progress.request_id, self._stored))
+        yield Store(partial(advance, progress.session_id, progress.request_id, offset))
+        self._stored = offset  # only now: a cancelled attempt is made again by `leave`
 
     def _finish(self) -> Step[None]:
         """The generation has ended, or was never there: nothing is left to resume."""

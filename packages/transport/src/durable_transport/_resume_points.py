@@ -2,7 +2,8 @@
 
 A parser that starts in the middle of a server-sent event sees nonsense. So the offset that is
 stored for a resume is not simply the last byte handed out but, for media types made of records,
-the end of the last whole record. For everything else any byte will do.
+the end of the last whole record. A JSON document is one record: only its beginning will do. For
+everything else any byte will.
 """
 
 _SSE_ENDS = (b"\n\n", b"\n\r", b"\r\r")
@@ -22,6 +23,8 @@ class ResumePoints:
             self._ends: tuple[bytes, ...] | None = _SSE_ENDS
         elif media_type in ("application/x-ndjson", "application/jsonl", "application/ndjson"):
             self._ends = (b"\n",)
+        elif media_type == "application/json" or media_type.endswith("+json"):
+            self._ends = ()
         else:
             self._ends = None
         self._kept = b""
@@ -31,6 +34,8 @@ class ResumePoints:
         self.position += len(data)
         if self._ends is None:
             self.safe = self.position
+            return self.safe
+        if not self._ends:
             return self.safe
         window = self._kept + data
         last = max(window.rfind(end) + len(end) if end in window else -1 for end in self._ends)
