@@ -19,6 +19,7 @@ from durable_streams_server import (
     Duplicate,
     EpochNotAtZero,
     Exists,
+    Gone,
     Heartbeat,
     Noted,
     NotFound,
@@ -54,7 +55,8 @@ def _one(planner: Planner, operation: Operation) -> Outcome:
 # --------------------------------------------------------------------------- order
 
 VIOLATIONS: list[tuple[type[Outcome], dict[str, Any], dict[str, Any]]] = [
-    (NotFound, {"expires_at": NOW}, {}),
+    (NotFound, {}, {"path": "nowhere"}),
+    (Gone, {"deleted": True, "forks": 1}, {}),
     (StreamClosed, {"closed": True}, {}),
     (NotOwner, {"owner": "a"}, {"owner": "b"}),
     (ContentTypeMismatch, {}, {"content_type": "text/html"}),
@@ -73,15 +75,14 @@ SUBSETS = [
 @pytest.mark.parametrize("broken", SUBSETS, ids=str)
 def test_the_first_broken_rule_decides(broken: tuple[int, ...]) -> None:
     fields: dict[str, Any] = {}
-    append: dict[str, Any] = {}
+    append: dict[str, Any] = {"path": "s", "data": b"x"}
     for index in broken:
         fields |= VIOLATIONS[index][1]
         append |= VIOLATIONS[index][2]
     planner = _planner(stream(**fields), producers=dict(KNOWN))
-    outcome = _one(planner, Append("s", b"x", **append))
+    outcome = _one(planner, Append(**append))
     assert type(outcome) is VIOLATIONS[broken[0]][0]
-    if broken[0] != 0:
-        assert planner.effects == Effects(), "a refusal changes nothing"
+    assert planner.effects == Effects(), "a refusal changes nothing"
 
 
 def test_what_breaks_no_rule_is_appended() -> None:

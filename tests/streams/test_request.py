@@ -120,7 +120,7 @@ def test_no_query_is_a_surprise(query: bytes) -> None:
 
 
 def test_a_bare_create() -> None:
-    assert parse_create("p", {}, b"") == Create("p", "application/octet-stream")
+    assert parse_create("p", {}, b"") == Create("p")
 
 
 def test_a_full_create() -> None:
