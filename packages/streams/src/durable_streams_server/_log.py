@@ -82,7 +82,11 @@ class Log:
         """
         opened = await asyncio.to_thread(open_store, store)
         log = cls(opened, lease_seconds=lease_seconds, clock=clock)
-        await log.transact(log._heartbeat())
+        try:
+            await log.transact(log._heartbeat())
+        except BaseException:
+            await log.close()
+            raise
         log._chores = [
             asyncio.create_task(log._every(lease_seconds / 3, log._beat), name="log-heartbeat"),
             asyncio.create_task(log._every(SWEEP_SECONDS, log.sweep), name="log-sweeper"),
