@@ -2,25 +2,29 @@
 
 A driver knows one API of one SDK in one colour (sync or async). All run on unmodified clients; the
 only thing that differs between "direct" and "through the proxy" is the ``http_client``.
+
+The SDKs are imported when they are used: it takes seconds, and processes that use one are started
+by the dozen.
 """
 
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import anthropic
 import anyio
 import anyio.from_thread
 import anyio.to_thread
 import httpx2
-import openai
+
+if TYPE_CHECKING:
+    import anthropic
+    import openai
 
 Event = dict[str, Any]
 Sink = Callable[[Event], None]
 MESSAGE = "Tell me."
-TOOL_PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}}
 UNIT = float(os.environ.get("DURABLE_TEST_UNIT", "1"))
 """Every time limit of these tests is a multiple of this many seconds."""
 TIMEOUT = 30 * UNIT
@@ -103,7 +107,9 @@ def async_http(target: Target) -> httpx2.AsyncClient:
     )
 
 
-def openai_client(target: Target) -> openai.OpenAI:
+def openai_client(target: Target) -> "openai.OpenAI":
+    import openai
+
     return openai.OpenAI(
         base_url=f"{target.url}/v1",
         api_key="sk-test",
@@ -112,7 +118,9 @@ def openai_client(target: Target) -> openai.OpenAI:
     )
 
 
-def async_openai_client(target: Target) -> openai.AsyncOpenAI:
+def async_openai_client(target: Target) -> "openai.AsyncOpenAI":
+    import openai
+
     return openai.AsyncOpenAI(
         base_url=f"{target.url}/v1",
         api_key="sk-test",
@@ -121,7 +129,9 @@ def async_openai_client(target: Target) -> openai.AsyncOpenAI:
     )
 
 
-def anthropic_client(target: Target) -> anthropic.Anthropic:
+def anthropic_client(target: Target) -> "anthropic.Anthropic":
+    import anthropic
+
     return anthropic.Anthropic(
         base_url=target.url,
         api_key="sk-test",
@@ -130,7 +140,9 @@ def anthropic_client(target: Target) -> anthropic.Anthropic:
     )
 
 
-def async_anthropic_client(target: Target) -> anthropic.AsyncAnthropic:
+def async_anthropic_client(target: Target) -> "anthropic.AsyncAnthropic":
+    import anthropic
+
     return anthropic.AsyncAnthropic(
         base_url=target.url,
         api_key="sk-test",
