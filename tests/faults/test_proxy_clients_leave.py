@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from durable_transport.protocol import generation_paths
-from proxy.harness import LOOPBACK, UNIT, Served, data, served, terminal
+from proxy.harness import LOOPBACK, UNIT, Served, data, eventually, served, terminal
 from proxy.wire import Wire, upstream
 
 pytestmark = pytest.mark.anyio
@@ -52,8 +52,11 @@ async def test_a_client_that_leaves_at_a_chunk_boundary(boundary: int) -> None:
             proxy, ids, up.url, -1 if boundary < 0 else len(b"".join(PARTS[:boundary]))
         )
         left.set()
-        while await proxy.log.stat(generation_paths(*ids).control) is None:
-            await asyncio.sleep(0.005)
+
+        async def begun() -> bool:
+            return await proxy.log.stat(generation_paths(*ids).control) is not None
+
+        await eventually(begun)
         assert await data(proxy.log, generation_paths(*ids)) == b"".join(PARTS)
         assert (await terminal(proxy.log, generation_paths(*ids))).event == "done"
         assert len(up.calls) == 1

@@ -22,7 +22,7 @@ from durable_streams_server import Log, json_items
 from durable_transport.protocol import ControlMessage, GenerationPaths, generation_paths
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 UNIT = float(os.environ.get("DURABLE_TEST_UNIT", "1"))
 LOOPBACK = "127.0.0.1"
@@ -99,10 +99,13 @@ async def terminal(log: Log, paths: GenerationPaths) -> ControlMessage:
     return record
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
+async def eventually(condition: Callable[[], bool | Awaitable[bool]]) -> None:
     """Wait for something that has no event to wait for."""
     async with asyncio.timeout(10 * UNIT):
-        while not condition():
+        while True:
+            met = condition()
+            if met if isinstance(met, bool) else await met:
+                return
             await asyncio.sleep(0.005)
 
 
@@ -146,7 +149,8 @@ def _dashed(headers: dict[str, str]) -> dict[str, str]:
 @asynccontextmanager
 async def served(store: Log | str = "sqlite://", **options: Any) -> AsyncIterator[Served]:
     """The whole proxy on a loopback port."""
-    app = create_app(store, **({"allow": [ANY_LOOPBACK], "timeouts": TIMEOUTS} | options))
+    given: dict[str, Any] = {"allow": [ANY_LOOPBACK], "timeouts": TIMEOUTS} | options
+    app = create_app(store, **given)
     async with app.router.lifespan_context(app):
         with socket.create_server((LOOPBACK, 0), backlog=512) as listener:
             url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"

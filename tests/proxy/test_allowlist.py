@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -199,7 +201,5 @@ def test_a_star_is_exactly_one_label_or_segment(
 
 @given(st.text(max_size=40) | st.text("*./:abc01[]@?#%", max_size=30).map("http://{}".format))
 def test_any_text_is_a_pattern_or_an_error(text: str) -> None:
-    try:
+    with suppress(PatternError):
         Pattern.parse(text)
-    except PatternError as error:
-        assert str(error)

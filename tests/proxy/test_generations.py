@@ -169,18 +169,21 @@ async def test_a_slow_log_slows_the_upstream_down() -> None:
             sent += 1
         await wire.end()
 
-    async with await SlowLog.open("sqlite://") as log:
-        async with upstream(script) as up, generations(log) as running:
-            request = start_request(up.url)
-            starting = asyncio.create_task(running.start(request))
-            stuck = -1
-            while stuck != sent:
-                stuck = sent
-                await asyncio.sleep(0.3 * UNIT)
-            assert sent < 200, "the upstream was read without a bound"
-            log.go_on.set()
-            await starting
-            assert await data(log, request.paths) == b"x" * 40_000_000
+    async with (
+        await SlowLog.open("sqlite://") as log,
+        upstream(script) as up,
+        generations(log) as running,
+    ):
+        request = start_request(up.url)
+        starting = asyncio.create_task(running.start(request))
+        stuck = -1
+        while stuck != sent:
+            stuck = sent
+            await asyncio.sleep(0.3 * UNIT)
+        assert sent < 200, "the upstream was read without a bound"
+        log.go_on.set()
+        await starting
+        assert await data(log, request.paths) == b"x" * 40_000_000
 
 
 async def test_a_drain_waits_refuses_what_is_new_and_ends_the_rest(log: Log) -> None:
@@ -293,7 +296,7 @@ async def test_the_next_process_ends_what_the_last_one_left(tmp_path: Path) -> N
 async def test_orphans_are_told_by_their_path(log: Log) -> None:
     request = start_request("http://127.0.0.1:1/")
     await _write_generation(log, request, owner="gone")
-    found = orphaned_generations([stream for stream in await log.owned()])
+    found = orphaned_generations(await log.owned())
     assert list(found) == [request.paths.data.removesuffix("/data")]
     (streams,) = found.values()
     assert {kind: stream.path for kind, stream in streams.items()} == {

@@ -234,9 +234,7 @@ async def test_what_the_proxy_refuses_by_itself() -> None:
         denied = await proxy.start("https://api.openai.com/v1/chat")
         message = _assert_refused(denied, 403, "upstream_not_allowed")
         assert "--allow 'https://api.openai.com/**'" in message
-        message = _assert_refused(
-            await proxy.start("http://user:pw@x/"), 400, "invalid_proxy_url"
-        )
+        message = _assert_refused(await proxy.start("http://user:pw@x/"), 400, "invalid_proxy_url")
         assert "pw" not in message
 
 
@@ -278,15 +276,30 @@ async def test_a_body_that_is_too_large_is_not_taken(*, declared: bool) -> None:
         for _ in range(20):
             yield b"x" * 1000
 
-    async with upstream(whole(200, b"")) as up:
-        async with served(limits=Limits(request_body_bytes=10_000)) as proxy:
-            answer = await proxy.client.post(
-                proxy.path(uuid4(), uuid4()),
-                headers={"X-Proxy-Url": up.url},
-                content=b"x" * 20_000 if declared else body(),
-            )
-            assert "10000 bytes" in _assert_refused(answer, 413, "body_too_large")
-            assert up.calls == []
+    limits = Limits(request_body_bytes=10_000)
+    async with upstream(whole(200, b"")) as up, served(limits=limits) as proxy:
+        answer = await proxy.client.post(
+            proxy.path(uuid4(), uuid4()),
+            headers={"X-Proxy-Url": up.url},
+            content=b"x" * 20_000 if declared else body(),
+        )
+        assert "10000 bytes" in _assert_refused(answer, 413, "body_too_large")
+        assert up.calls == []
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    impatient = StreamLimits(body_wait=0.2 * UNIT)
+
+    async def body() -> Any:
+        yield b"one byte and then "
+        await asyncio.sleep(5 * UNIT)
+
+    async with upstream(whole(200, b"")) as up, served(stream_limits=impatient) as proxy:
+        answer = await proxy.client.post(
+            proxy.path(uuid4(), uuid4()), headers={"X-Proxy-Url": up.url}, content=body()
+        )
+        _assert_refused(answer, 408, "request_timeout")
+        assert up.calls == []
 
 
 async def test_half_a_request_starts_nothing() -> None:

@@ -113,9 +113,9 @@ class Upstream:
 
 
 async def _gone(reader: asyncio.StreamReader) -> None:
-    # Requests are not pipelined: nothing to be read but the end.
-    while not reader.at_eof():
-        await asyncio.sleep(0.005)
+    # Requests are not pipelined: there is nothing to be read but the end.
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read(1) == b""
 
 
 async def _read(reader: asyncio.StreamReader) -> Call | None:
@@ -166,9 +166,7 @@ def pieces(*parts: bytes) -> Callable[[Wire], Awaitable[None]]:
     return script
 
 
-def whole(
-    status: int, body: bytes, *headers: tuple[str, str]
-) -> Callable[[Wire], Awaitable[None]]:
+def whole(status: int, body: bytes, *headers: tuple[str, str]) -> Callable[[Wire], Awaitable[None]]:
     """A script that answers at once."""
 
     async def script(wire: Wire) -> None:

@@ -3,6 +3,7 @@
 A handler parses, decides, and renders; what a generation is and does is elsewhere.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -84,7 +85,8 @@ def create_app(
         lease_seconds: How long after a crash of its node a generation is ended as orphaned.
             A given `Log` has a lease of its own.
         drain_seconds: How long a shutdown waits for running generations.
-        stream_limits: How long a live answer may be quiet, and may live.
+        stream_limits: How long a live answer may be quiet and may live, and how long a client
+            may take to send its request.
         client: For upstream calls through an egress proxy or with other certificates.
 
     Raises:
@@ -181,15 +183,24 @@ async def _parse(session: str, request_id: str, request: Request, options: Optio
     if isinstance(head, Refusal):
         raise RefusedError(head)
     _raise_if(refuse_body(declared_length(headers), limits))
-    body = bytearray()
+    seconds = options.streams.body_wait
     try:
-        async for piece in request.stream():
-            body += piece
-            _raise_if(refuse_body(len(body), limits))
+        async with asyncio.timeout(seconds):
+            return head.with_body(await _body(request, limits))
+    except TimeoutError:
+        message = f"the request body did not arrive within {seconds:g} s"
+        raise RefusedError(Refusal(ErrorCode.REQUEST_TIMEOUT, message)) from None
     except ClientDisconnect:
         # Half a request starts nothing; nobody reads this answer.
         raise RefusedError(Refusal(ErrorCode.BAD_REQUEST, "the body was cut off")) from None
-    return head.with_body(bytes(body))
+
+
+async def _body(request: Request, limits: Limits) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        _raise_if(refuse_body(len(body), limits))
+    return bytes(body)
 
 
 def _raise_if(refusal: Refusal | None) -> None:

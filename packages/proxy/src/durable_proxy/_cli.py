@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from functools import partial
 from typing import Any
 
 import click
@@ -82,14 +83,19 @@ async def _serve(settings: Settings, *, allow_any_upstream: bool) -> None:
     with bind(settings.host, settings.port) as listener:
         async with await Log.open(settings.store, lease_seconds=settings.lease) as log:
             app = _make_app(log, settings, allow_any_upstream=allow_any_upstream)
-            proxy = app.state.proxy
-            async with proxy.running():
-                host = f"[{settings.host}]" if ":" in settings.host else settings.host
-                address = f"http://{host}:{listener.getsockname()[1]}"
-                click.echo(f"durable-proxy: {address} on {settings.store}")
-                if proxy.options.allowlist.is_empty:
-                    click.echo(f"durable-proxy: {NOTHING_ALLOWED}", err=True)
-                await serve(app, proxy, listener)
+            # Here and not by the server's lifespan: a failure is said without a traceback.
+            async with app.state.proxy.running():
+                port = listener.getsockname()[1]
+                nothing_allowed = not (settings.allow or allow_any_upstream)
+                ready = partial(_announce, settings, port, nothing_allowed=nothing_allowed)
+                await serve(app, listener, on_ready=ready)
+
+
+def _announce(settings: Settings, port: int, *, nothing_allowed: bool) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    click.echo(f"durable-proxy: http://{host}:{port} on {settings.store}")
+    if nothing_allowed:
+        click.echo(f"durable-proxy: {NOTHING_ALLOWED}", err=True)
 
 
 def _make_app(log: Log, settings: Settings, *, allow_any_upstream: bool) -> FastAPI:

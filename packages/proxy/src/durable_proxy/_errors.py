@@ -19,6 +19,7 @@ STATUS: Mapping[ErrorCode, int] = MappingProxyType(
         ErrorCode.UPSTREAM_NOT_ALLOWED: 403,
         ErrorCode.NOT_FOUND: 404,
         ErrorCode.METHOD_NOT_ALLOWED: 405,
+        ErrorCode.REQUEST_TIMEOUT: 408,
         ErrorCode.BODY_TOO_LARGE: 413,
         ErrorCode.HEADERS_TOO_LARGE: 431,
         ErrorCode.INTERNAL: 500,

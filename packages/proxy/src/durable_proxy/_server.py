@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
@@ -25,9 +25,15 @@ class _Server(uvicorn.Server):
     and the health check says so to whoever balances load.
     """
 
-    def __init__(self, config: uvicorn.Config, proxy: Proxy) -> None:
+    def __init__(self, config: uvicorn.Config, proxy: Proxy, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._proxy = proxy
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so: from here on, requests and signals are heard."""
+        await super().startup(sockets)
+        self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then end as uvicorn does. A second SIGINT ends the drain."""
@@ -39,8 +45,8 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-async def serve(app: FastAPI, proxy: Proxy, listener: socket.socket) -> None:
-    """Serve a running proxy until SIGINT or SIGTERM, and take leave of it."""
+async def serve(app: FastAPI, listener: socket.socket, *, on_ready: Callable[[], None]) -> None:
+    """Serve an application whose proxy is running, until SIGINT or SIGTERM, and take leave."""
     config = uvicorn.Config(
         app,
         # The proxy is running already: what its start can say is said without a traceback.
@@ -50,10 +56,11 @@ async def serve(app: FastAPI, proxy: Proxy, listener: socket.socket) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=CONNECTIONS_SECONDS,
     )
     with _signals_end_nothing_else():
-        await _Server(config, proxy).serve(sockets=[listener])
+        await _Server(config, app.state.proxy, on_ready).serve(sockets=[listener])
 
 
 @contextmanager

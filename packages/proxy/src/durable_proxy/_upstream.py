@@ -115,6 +115,7 @@ async def open_upstream(
     """An upstream for as long as the block lasts.
 
     Args:
+        timeouts: How long the upstream may take.
         client: For other certificates or an egress proxy; the caller closes it. Its redirects,
             cookies and authentication are not used.
     """

@@ -1,0 +1,172 @@
+"""The command: what it says, and with which code it ends."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+from typing import TYPE_CHECKING
+
+import httpx2
+import pytest
+from click.testing import CliRunner
+
+from durable_proxy._cli import main
+from durable_proxy._settings import SettingsError, load_settings
+from proxy.command import run_command, serving
+from proxy.harness import LOOPBACK
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _fails(code: int, says: str, *arguments: str) -> None:
+    ended = run_command("serve", "--port", "0", *arguments)
+    assert ended.returncode == code, ended.stderr
+    assert says in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_help_and_version() -> None:
+    assert "--allow PATTERN" in run_command("serve", "--help").stdout
+    assert "durable-proxy" in run_command("--version").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--allow", "api.openai.com"], "https://api.openai.com/**"),
+        (["--allow", "https://a-*.example/**"], "one whole label"),
+        (["--host", "0.0.0.0"], "--insecure"),
+        (["--port", "99999"], "65535"),
+        (["--lease", "0"], "lease"),
+        (["--lease", "soon"], "soon"),
+        (["--unknown"], "--unknown"),
+    ],
+)
+def test_a_wrong_command_line(arguments: list[str], says: str) -> None:
+    _is_refused(["serve", *arguments], says)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("PROXY_LEASE", "soon", "PROXY_LEASE"),
+        ("PROXY_PORT", "http", "PROXY_PORT"),
+        ("PROXY_ALLOW", "https://ok/** nope", "https://api.openai.com/**"),
+    ],
+)
+def test_a_wrong_environment(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    _is_refused(["serve"], says)
+
+
+def _is_refused(arguments: list[str], says: str) -> None:
+    ended = CliRunner().invoke(main, arguments)
+    assert ended.exit_code == 2
+    assert says in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("store", "says"),
+    [
+        ("postgres://localhost/x", "sqlite:///"),
+        ("nonsense", "sqlite:///"),
+        ("sqlite:////nowhere/at/all.sqlite", "all.sqlite"),
+    ],
+)
+def test_a_store_that_is_none(store: str, says: str) -> None:
+    _fails(1, says, "--store", store)
+
+
+def test_a_file_that_is_not_ours(tmp_path: Path) -> None:
+    text, other = tmp_path / "notes.txt", tmp_path / "other.sqlite"
+    text.write_text("dear diary, " * 1000)
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE cats (name)")
+    connection.close()
+    for file in (text, other):
+        before = file.read_bytes()
+        _fails(1, "file", "--store", f"sqlite:///{file}")
+        assert file.read_bytes() == before
+
+
+def test_a_port_in_use(tmp_path: Path) -> None:
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        port = str(taken.getsockname()[1])
+        store = tmp_path / "proxy.sqlite"
+        ended = run_command("serve", "--port", port, "--store", f"sqlite:///{store}")
+        assert ended.returncode == 1
+        assert port in ended.stderr
+        assert "--port" in ended.stderr
+        assert len(ended.stderr.splitlines()) == 1
+        assert not store.exists(), "a store was touched for nothing"
+
+
+@pytest.mark.anyio
+async def test_a_store_in_use_and_one_that_was_left(tmp_path: Path) -> None:
+    async with serving(tmp_path) as first:
+        store = f"sqlite:///{tmp_path / 'proxy.sqlite'}"
+        ended = run_command("serve", "--port", "0", "--store", store)
+        assert ended.returncode == 1
+        assert "in use" in ended.stderr
+        assert "--store" in ended.stderr
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            assert (await client.get(f"{first.url}/health")).status_code == 200
+        assert await first.terminate() == 0
+        assert first.stderr == ""
+    async with serving(tmp_path) as second:
+        assert await second.terminate() == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ((), "--allow 'https://api.openai.com/**'"),
+        (("--allow", "https://api.example/**"), None),
+        (("--allow-any-upstream",), None),
+    ],
+)
+async def test_it_says_how_to_allow_an_upstream(
+    tmp_path: Path, options: tuple[str, ...], says: str | None
+) -> None:
+    async with serving(tmp_path, *options, allow=()) as command:
+        assert await command.terminate() == 0
+        assert says in command.stderr if says else command.stderr == ""
+
+
+class TestSettings:
+    """The command line goes before the environment, and the environment before the defaults."""
+
+    def test_defaults(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("PROXY_PORT", "PORT", "PROXY_URL", "DATABASE_URL", "PROXY_ALLOW"):
+            monkeypatch.delenv(name, raising=False)
+        settings = load_settings(port=None, allow=())
+        assert (settings.host, settings.port, settings.allow) == ("127.0.0.1", 4000, ())
+        assert (settings.lease, settings.public_url) == (10.0, None)
+
+    def test_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PORT", "5000")
+        assert load_settings().port == 5000
+        monkeypatch.setenv("PROXY_PORT", "5001")
+        monkeypatch.setenv("DATABASE_URL", "sqlite:///x")
+        monkeypatch.setenv("PROXY_URL", "https://ai.example")
+        monkeypatch.setenv("PROXY_ALLOW", "https://a/**, https://b/**\nhttps://c/**")
+        settings = load_settings()
+        assert settings.port == 5001
+        assert settings.store == "sqlite:///x"
+        assert settings.public_url == "https://ai.example"
+        assert settings.allow == ("https://a/**", "https://b/**", "https://c/**")
+
+    def test_command_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PROXY_PORT", "5001")
+        monkeypatch.setenv("PROXY_ALLOW", "https://a/**")
+        settings = load_settings(port=0, allow=("https://b/**",), drain=0.0)
+        assert (settings.port, settings.allow, settings.drain) == (0, ("https://b/**",), 0.0)
+
+    def test_errors(self) -> None:
+        with pytest.raises(SettingsError, match="lease"):
+            load_settings(lease=0.0)
