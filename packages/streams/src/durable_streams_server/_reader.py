@@ -229,7 +229,9 @@ class Reader:
         else:
             data = await self._side.read_store(stream, start, max_bytes)
         self.position = end = start + len(data)
-        newest = self._shared.stream or stream
+        newest = tail.stream
+        if newest is None or newest.id != stream.id:
+            newest = stream  # deleted meanwhile: these are still bytes of the old stream
         at_tail = end == newest.tail
         return Chunk(newest, start, end, data, at_tail, closed=at_tail and newest.closed)
 
