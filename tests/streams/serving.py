@@ -1,0 +1,86 @@
+"""A server in this process, on a real socket, with uvicorn's own protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from durable_streams_server import Limits, Log, StreamsApp
+from streams.gate import PATIENCE, UNIT
+from streams.http_client import LOOPBACK, Client
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+QUICK = Limits(
+    body=100_000,
+    headers=4_000,
+    long_poll=5 * UNIT,
+    rotate=10 * UNIT,
+    raw_idle=5 * UNIT,
+    heartbeat=5 * UNIT,
+    send=5 * UNIT,
+    body_wait=5 * UNIT,
+)
+
+
+class Served(Client):
+    """The client of one server, which has the log at hand as well."""
+
+    def __init__(self, port: int, log: Log, state: ServerState) -> None:
+        super().__init__(port)
+        self.log = log
+        self.state = state
+
+    def readers(self, path: str) -> int:
+        """How many readers a stream has."""
+        tail = self.log._reads._tails.get(path)
+        return 0 if tail is None else tail.readers
+
+    async def settled(self, condition: Callable[[], bool]) -> None:
+        """Wait for what has no event to wait for."""
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                await asyncio.sleep(0.002)
+
+    async def waiting(self, path: str, count: int = 1) -> None:
+        """Wait until readers of the stream wait for its next change."""
+        tails = self.log._reads._tails
+        await self.settled(lambda: path in tails and len(tails[path]._waiters) == count)
+
+
+@asynccontextmanager
+async def serving(app: Any, log: Log) -> AsyncIterator[Served]:
+    """Serve an application on a port of its own."""
+    config = uvicorn.Config(app, http="httptools", lifespan="off", ws="none", log_config=None)
+    config.load()
+    state = ServerState()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),
+        LOOPBACK,
+        0,
+    )
+    served = Served(server.sockets[0].getsockname()[1], log, state)
+    try:
+        yield served
+    finally:
+        server.close()
+        log.release_readers()
+        for connection in list(state.connections):
+            connection.shutdown()
+        await served.settled(lambda: not state.tasks and not state.connections)
+
+
+@asynccontextmanager
+async def served(
+    limits: Limits = QUICK, store: str = "sqlite://", **options: Any
+) -> AsyncIterator[Served]:
+    """Streams of a new log."""
+    async with await Log.open(store) as log:
+        app = StreamsApp(log, limits=limits, **options)
+        async with serving(app, log) as server:
+            yield server
