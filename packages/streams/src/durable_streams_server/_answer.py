@@ -62,6 +62,7 @@ STATUS: dict[ErrorCode, int] = {
 """The one table from error code to HTTP status of this surface."""
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
+READ_METHODS = ("GET", "HEAD", "OPTIONS")
 
 CATCH_UP_CACHE = b"private, max-age=60, stale-while-revalidate=300"
 NO_STORE = b"no-store"

@@ -76,7 +76,7 @@ class StreamsApp:
     ) -> None:
         self._log = log
         self._prefix = prefix.rstrip("/") + "/"
-        self._read_only = read_only
+        self._methods = render.READ_METHODS if read_only else render.METHODS
         self._limits = limits or Limits()
         self._clock = clock
 
@@ -120,13 +120,16 @@ class StreamsApp:
         method = exchange.method
         if method == "OPTIONS":
             return render.preflight()
-        if method not in render.METHODS or (self._read_only and method not in ("GET", "HEAD")):
-            return refusal(ErrorCode.METHOD_NOT_ALLOWED, f"{method[:20]} is not supported here")
+        if method not in self._methods:
+            answer = refusal(ErrorCode.METHOD_NOT_ALLOWED, f"{method[:20]} is not supported here")
+            answer.add("Allow", ", ".join(self._methods))
+            return answer
+        headers = exchange.headers
         path = self._path(exchange.raw_path, exchange.root_path)
         log = self._log() if callable(self._log) else self._log
         match method:
             case "POST":
-                append = parse_append(path, exchange.headers, await exchange.body())
+                append = parse_append(path, headers, await exchange.body())
                 (outcome,) = await log.transact(append)
             case "PUT":
                 (outcome,) = await log.transact(await self._creation(log, path, exchange))

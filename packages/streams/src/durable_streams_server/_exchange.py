@@ -122,15 +122,13 @@ class Exchange:
         pieces, size = [first], len(first)
         deadline = asyncio.get_running_loop().time() + self._limits.body_wait
         more = True
-        while more:
+        while more and size <= self._limits.body:
             remaining = deadline - asyncio.get_running_loop().time()
             message = await self._receive_within(max(remaining, 0.0))
             piece, more = message.get("body", b""), message.get("more_body", False)
             pieces.append(piece)
             size += len(piece)
-            if size > self._limits.body:
-                raise self._too_large()
-        return b"".join(pieces)
+        return self._checked(b"".join(pieces))
 
     async def _receive_within(self, seconds: float) -> Message:
         """The next message of the request. A bare timer, because appends pay for it each time."""
