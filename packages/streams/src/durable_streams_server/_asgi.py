@@ -222,7 +222,7 @@ class StreamsApp:
                 if chunk.closed or reader.stopped or wait <= 0:
                     break
                 chunk = await reader.next(wait)
-                cursor = next_cursor(None, self._clock(), 0.0)
+                cursor = max(cursor, next_cursor(None, self._clock(), 0.0), key=int)
         await exchange.finish()
 
 

@@ -57,6 +57,7 @@ class Exchange:
         self._limits = limits
         self._headers: Headers | None = None
         self._gone = False
+        self._started = False
 
     @property
     def method(self) -> str:
@@ -163,7 +164,14 @@ class Exchange:
     # ------------------------------------------------------------------ answering
 
     async def send_answer(self, answer: Answer) -> None:
-        """Send a whole answer."""
+        """Send a whole answer.
+
+        When a growing answer has begun already there is only its end to send: an end of a live body
+        says nothing, the client asks again and is told then.
+        """
+        if self._started:
+            await self.finish()
+            return
         head = self.method == "HEAD"
         headers = answer.all_headers(length=not head)
         body = b"" if head else answer.body
@@ -175,6 +183,7 @@ class Exchange:
     async def start(self, answer: Answer) -> None:
         """Send status and headers of an answer whose body grows."""
         headers = answer.all_headers(length=False)
+        self._started = True
         await self._send(
             {"type": "http.response.start", "status": answer.status, "headers": headers}
         )
