@@ -102,7 +102,8 @@ class ScriptedProxy:
     control_acts: deque[Act] = field(default_factory=deque)
     requests: list[Received] = field(default_factory=list)
     port: int = 0
-    connections: set[asyncio.Task[None]] = field(default_factory=set)
+    peers: set[tuple[str, int]] = field(default_factory=set)
+    connections: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -116,10 +117,28 @@ class ScriptedProxy:
 
     # ------------------------------------------------------------------ connections
 
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self.connections.add(task)
+    def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._handle(reader, writer))
+        self.connections[task] = writer
+        self.peers.add(writer.get_extra_info("peername"))
+        task.add_done_callback(self.connections.pop)
+
+    async def stop(self, server: asyncio.Server) -> None:
+        # A connection accepted at this moment must come as far as being closed, too. They are
+        # accepted in order, so all are here once one of our own is.
+        _, own = await asyncio.open_connection("127.0.0.1", self.port)
+        while own.get_extra_info("sockname") not in self.peers:  # noqa: ASYNC110  (a few turns)
+            await asyncio.sleep(0)
+        own.close()
+        server.close()
+        for task, writer in list(self.connections.items()):
+            writer.transport.abort()
+            task.cancel()
+        await asyncio.gather(*self.connections, return_exceptions=True)
+        await asyncio.sleep(0)  # an aborted transport closes its socket one turn later
+        await own.wait_closed()
+
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while (request := await _receive(reader)) is not None:
                 self.requests.append(request)
@@ -127,7 +146,6 @@ class ScriptedProxy:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
-            self.connections.discard(task)
             writer.close()
 
     async def _answer(self, request: Received, wire: Wire) -> None:
@@ -290,14 +308,11 @@ def serving(proxy: ScriptedProxy) -> Iterator[ScriptedProxy]:
     stop = asyncio.Event()
 
     async def main() -> None:
-        server = await asyncio.start_server(proxy.handle, "127.0.0.1", 0)
+        server = await asyncio.start_server(proxy.connected, "127.0.0.1", 0)
         proxy.port = server.sockets[0].getsockname()[1]
         ready.set()
         await stop.wait()
-        server.close()
-        for task in list(proxy.connections):
-            task.cancel()
-        await asyncio.gather(*proxy.connections, return_exceptions=True)
+        await proxy.stop(server)
 
     def run() -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:

@@ -168,6 +168,21 @@ async def test_an_upstreams_rejection_is_found_again(
     assert left.offset is None
 
 
+async def test_a_rejection_that_cannot_be_read_is_an_error(
+    proxy: ScriptedProxy, flavour: Flavour
+) -> None:
+    left = Left(proxy, 0)
+    proxy.body = b""
+    broken = rejection(429, b"slow down")
+    broken["payload"]["response"]["body"] = "not base64"
+    proxy.control_acts.append(
+        answer(200, json.dumps([broken]).encode(), Stream_Next_Offset=f"{1:020d}")
+    )
+    outcome = await flavour.fetch(proxy.url, storage=left.storage, request=again())
+    assert isinstance(outcome.error, GenerationFailed)
+    assert outcome.error.code == "upstream_rejected"
+
+
 @pytest.mark.parametrize(
     ("code", "kind"),
     [("upstream_unreachable", UpstreamUnreachable), ("orphaned", GenerationOrphaned)],

@@ -347,6 +347,21 @@ async def test_the_clients_own_read_timeout_bounds_the_wait(
     assert Sessions(storage, proxy.url, clock=lambda: 0.0).active("s", ttl=1e12) is not None
 
 
+async def test_a_request_that_is_no_http_is_not_tried_again(
+    proxy: ScriptedProxy, flavour: Flavour
+) -> None:
+    storage = MemoryStorage()
+    outcome = await flavour.fetch(
+        proxy.url,
+        storage=storage,
+        headers={"X-Gate": "two\r\nlines"},
+        request=with_headers(session("s")),
+    )
+    assert flavour.is_theirs(outcome.error, "LocalProtocolError")
+    assert proxy.requests == []
+    assert Sessions(storage, proxy.url, clock=lambda: 0.0).active("s", ttl=1e12) is None
+
+
 @pytest.mark.parametrize(
     "url", ["localhost:4000", "/api", "ftp://x", "http://", "http://h?q=1", "http://u:secret@h"]
 )

@@ -183,8 +183,8 @@ class _Connection:
             response = self._inner.handle_request(request)
         except httpx2.TransportError as error:
             return broke(error)
-        self._response = response
         self._parts = iter(_sync_stream(response))
+        self._response = response
         return Opened(response.status_code, Fields(response.headers.raw))
 
     def _read(self) -> bytes | Broke | None:
@@ -301,17 +301,15 @@ class _Body(httpx2.SyncByteStream):
         if self._closed:
             return
         # While an exception passes through (a cancellation, for one) there is no time to ask
-        # whether the generation is over. Nor while another task is reading.
-        if not self._busy and self._steps is not None and sys.exc_info()[0] is None:
-            try:
+        # whether the generation is over; an abandoned generator is no such exception. Nor is
+        # there while another task is reading.
+        in_peace = sys.exc_info()[0] in (None, GeneratorExit)
+        try:
+            if in_peace and self._steps is not None and not self._busy:
                 with at_most(self._timing.settle):
                     self._connection.run(self._generation.settle())
-            except GenerationError:
-                pass
-            except BaseException:
-                self._leave()
-                raise
-        self._leave()
+        finally:
+            self._leave()
 
     def _leave(self) -> None:
         """Close what is open and store how far the consumer came; not stopped by cancellation."""
