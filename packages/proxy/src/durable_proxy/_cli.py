@@ -10,11 +10,10 @@ from fastapi import FastAPI
 
 from durable_proxy._allowlist import Allowlist, PatternError
 from durable_proxy._app import create_app
-from durable_proxy._server import serve
 from durable_proxy._settings import Settings, SettingsError, load_settings
 from durable_proxy._start_request import Limits
 from durable_proxy._upstream import Timeouts
-from durable_streams_server import LOOPBACK_HOSTS, BindError, Log, LogError, bind, run
+from durable_streams_server import LOOPBACK_HOSTS, BindError, Log, LogError, bind, run, serve
 
 EXIT_FAILED = 1
 """The proxy could not start; click itself exits with 2 for a wrong command line."""
@@ -88,7 +87,7 @@ async def _serve(settings: Settings, *, allow_any_upstream: bool) -> None:
                 port = listener.getsockname()[1]
                 nothing_allowed = not (settings.allow or allow_any_upstream)
                 ready = partial(_announce, settings, port, nothing_allowed=nothing_allowed)
-                await serve(app, listener, on_ready=ready)
+                await serve(app, listener, drain=app.state.proxy.drain, on_ready=ready)
 
 
 def _announce(settings: Settings, port: int, *, nothing_allowed: bool) -> None:

@@ -1,6 +1,7 @@
 """``durable-streams``: the server as a command."""
 
 import sys
+from collections.abc import Awaitable, Callable
 
 import click
 
@@ -64,13 +65,23 @@ def serve_command(
     async def serve_streams() -> None:
         with bind(host, port) as listener:
             async with await Log.open(store) as log:
-                address = f"http://{host}:{listener.getsockname()[1]}"
-                click.echo(f"durable-streams: {address}/v1/stream/ on {store}")
-                app = create_app(log, limits=limits)
-                await serve(app, listener, on_exit=log.release_readers)
+                address = f"http://{host}:{listener.getsockname()[1]}/v1/stream/"
+                await serve(
+                    create_app(log, limits=limits),
+                    listener,
+                    drain=_send_readers_home(log),
+                    on_ready=lambda: click.echo(f"durable-streams: {address} on {store}"),
+                )
 
     try:
         run(serve_streams)
     except (BindError, LogError) as error:
         click.echo(f"durable-streams: {error}", err=True)
         sys.exit(EXIT_FAILED)
+
+
+def _send_readers_home(log: Log) -> Callable[[], Awaitable[None]]:
+    async def drain() -> None:
+        log.release_readers()
+
+    return drain

@@ -4,15 +4,19 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
 import uvloop
 
-DRAIN_SECONDS = 10
+CONNECTIONS_SECONDS = 5
+"""How long open requests may take to end once there is nothing left to wait for."""
+IMPATIENCE_SECONDS = 0.1
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+Drain = Callable[[], Awaitable[None]]
 
 
 class BindError(Exception):
@@ -45,58 +49,65 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Tells the application about the end before waiting for connections to end.
+    """Drains the application between the signal and the end of listening.
 
     uvicorn's own handling of signals raises them again afterwards, which ends the process before
-    the log is closed; here a signal is a request to stop and nothing more.
+    its log is closed; here a signal is a request to stop and nothing more.
     """
 
-    def __init__(self, config: uvicorn.Config, on_exit: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Drain, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self._on_exit = on_exit
+        self._drain = drain
+        self._on_ready = on_ready
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stop, number)
+            loop.add_signal_handler(number, self.handle_exit, number, None)
         try:
             yield
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
 
-    def _stop(self, number: int) -> None:
-        if not self.should_exit:
-            self._on_exit()
-        self.handle_exit(number, None)
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        drain = asyncio.ensure_future(self._drain())
+        while not drain.done() and not self.force_exit:
+            await asyncio.wait([drain], timeout=IMPATIENCE_SECONDS)
+        drain.cancel()
+        await asyncio.gather(drain, return_exceptions=True)
+        await super().shutdown(sockets)
 
 
 async def serve(
-    app: Any,
-    listener: socket.socket,
-    *,
-    on_exit: Callable[[], None],
-    drain_seconds: int = DRAIN_SECONDS,
+    app: Any, listener: socket.socket, *, drain: Drain, on_ready: Callable[[], None]
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then let open requests end for ``drain_seconds``.
+    """Serve until SIGINT or SIGTERM, and take leave.
 
     Args:
-        app: An ASGI application without a lifespan of its own.
+        app: An ASGI application that is running already: no lifespan is sent to it.
         listener: From `bind`.
-        on_exit: Called in the loop when the signal comes: release readers, refuse new work.
-        drain_seconds: How long open requests may take to end.
+        drain: Called once at the signal, while requests are still served: finish what has to be
+            finished and send waiting readers home. A second SIGINT cuts it short.
+        on_ready: Called when requests and signals are heard.
     """
     config = uvicorn.Config(
         app,
         lifespan="off",
-        log_level="warning",
+        http="httptools",
+        ws="none",
+        log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=drain_seconds,
+        timeout_graceful_shutdown=CONNECTIONS_SECONDS,
     )
-    await _Server(config, on_exit).serve(sockets=[listener])
+    await _Server(config, drain, on_ready).serve(sockets=[listener])
 
 
 def run(main: Callable[[], Any]) -> None:
