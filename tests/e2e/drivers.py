@@ -30,6 +30,16 @@ UNIT = float(os.environ.get("DURABLE_TEST_UNIT", "1"))
 TIMEOUT = 30 * UNIT
 
 
+def plain_transport() -> httpx2.BaseTransport:
+    """What an SDK uses by itself, without the certificates that loopback does not need."""
+    return httpx2.HTTPTransport(verify=False)
+
+
+def plain_async_transport() -> httpx2.AsyncBaseTransport:
+    """The same for asyncio."""
+    return httpx2.AsyncHTTPTransport(verify=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where an SDK call goes and over which transport.
@@ -38,8 +48,8 @@ class Target:
     """
 
     url: str
-    transport: httpx2.BaseTransport | None = None
-    async_transport: httpx2.AsyncBaseTransport | None = None
+    transport: Callable[[], httpx2.BaseTransport] = plain_transport
+    async_transport: Callable[[], httpx2.AsyncBaseTransport] = plain_async_transport
     headers: tuple[tuple[str, str], ...] = ()
     max_retries: int = 0
     attempts: list[str] = field(default_factory=list)
@@ -84,7 +94,7 @@ def sync_http(target: Target) -> httpx2.Client:
         target.attempts.append(request.method)
 
     return httpx2.Client(
-        transport=target.transport,
+        transport=target.transport(),
         timeout=TIMEOUT,
         trust_env=False,
         headers=dict(target.headers),
@@ -99,7 +109,7 @@ def async_http(target: Target) -> httpx2.AsyncClient:
         target.attempts.append(request.method)
 
     return httpx2.AsyncClient(
-        transport=target.async_transport,
+        transport=target.async_transport(),
         timeout=TIMEOUT,
         trust_env=False,
         headers=dict(target.headers),

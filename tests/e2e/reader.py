@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -86,8 +87,8 @@ def main() -> None:
     storage = FileStorage(asked.storage)
     target = Target(
         asked.upstream,
-        transport=DurableTransport(asked.proxy, storage=storage),
-        async_transport=AsyncDurableTransport(asked.proxy, storage=storage),
+        transport=partial(DurableTransport, asked.proxy, storage=storage),
+        async_transport=partial(AsyncDurableTransport, asked.proxy, storage=storage),
         headers=tuple(headers.items()),
     )
     anyio.run(BY_NAME[asked.driver].stream, target, asked.model, _write)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import durable_transport
@@ -57,8 +58,8 @@ class Stage:
         timing = Timing(backoff_first=BACKOFF / 10, backoff_limit=BACKOFF)
         return Target(
             url or self.upstream.url,
-            transport=DurableTransport(through, storage=storage, timing=timing),
-            async_transport=AsyncDurableTransport(through, storage=storage, timing=timing),
+            transport=partial(DurableTransport, through, storage=storage, timing=timing),
+            async_transport=partial(AsyncDurableTransport, through, storage=storage, timing=timing),
             headers=tuple((headers or {}).items()),
             max_retries=max_retries,
         )
