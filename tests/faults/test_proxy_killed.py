@@ -41,14 +41,25 @@ async def _start(client: httpx2.AsyncClient, up: Upstream) -> tuple[UUID, UUID]:
     return ids
 
 
-async def _read(client: httpx2.AsyncClient, ids: tuple[UUID, UUID], *, enough: int) -> bytes:
-    """Read the live data until there is enough of it, or it ends."""
+async def _read(
+    client: httpx2.AsyncClient,
+    ids: tuple[UUID, UUID],
+    *,
+    enough: int,
+    has_all: asyncio.Event | None = None,
+) -> bytes:
+    """Read the live data until there is enough of it, or it ends.
+
+    ``has_all`` is set when everything that the upstream sends in `PARTS` has come.
+    """
     got = b""
     url = f"/v1/stream/{generation_paths(*ids).data}?live=raw&offset=-1"
     with suppress(httpx2.TransportError):
         async with client.stream("GET", url) as live:
             async for piece in live.aiter_raw():
                 got += piece
+                if has_all is not None and len(got) == len(b"".join(PARTS)):
+                    has_all.set()
                 if len(got) >= enough:
                     break
     return got
@@ -93,8 +104,9 @@ async def test_a_reader_that_waits_through_the_crash_learns_the_end(tmp_path: Pa
         async with serving(tmp_path) as first, _client(first) as client:
             ids = await _start(client, up)
             body = b"".join(PARTS)
-            waiting = asyncio.create_task(_read(client, ids, enough=len(body) + 1))
-            assert await _read(client, ids, enough=len(body)) == body
+            has_all = asyncio.Event()
+            waiting = asyncio.create_task(_read(client, ids, enough=len(body) + 1, has_all=has_all))
+            await has_all.wait()
             await first.kill()
             assert await waiting == body
             port = first.url.rpartition(":")[2]
