@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="shorter runs, rougher figures")
     parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
     parser.add_argument("--output", type=Path, default=OUTPUT / "results.json")
+    parser.add_argument("--folder", type=Path, default=OUTPUT, help="where the stores lie")
     options = parser.parse_args()
     rounds, seconds = (1, 3.0) if options.quick else (3, 5.0)
     parts: dict[str, Callable[[Path], Figures]] = {
@@ -41,10 +42,10 @@ def main() -> int:
         "first-byte": lambda folder: relay.run_first_byte(folder, requests=40 * round(seconds)),
     }
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    console = Console(width=max(Console().width, 120))
+    console = Console(width=max(Console().width, 132))
     figures = []
     # Not in the system's temporary folder, which may be memory: a commit must reach a disk.
-    with tempfile.TemporaryDirectory(dir=OUTPUT) as folder:
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for name in options.only or parts:
             try:
                 figures.append(parts[name](Path(folder)))

@@ -40,7 +40,7 @@ def run(folder: Path, *, rounds: int, seconds: float) -> Figures:
             "of no-op",
             "of npm",
             "CPU/append",
-            "load's CPU",
+            "load CPU",
         ),
         rows=tuple(_row(name, runs[name], rate) for name in NAMES),
         targets=(
