@@ -84,7 +84,7 @@ class SqliteStore:
             self._read_engine = _engine(
                 self.file, pool.QueuePool, pool_size=READ_CONNECTIONS, max_overflow=0
             )
-        with _storage_errors():
+        with _opening_errors(self.file):
             self._writer = self._write_engine.connect()
             _prepare(self._writer, self.file)
             # Whoever wrote a lease here before is gone: the file has one owner at a time.
@@ -514,6 +514,20 @@ def _storage_errors() -> Iterator[None]:
         raise StorageError(f"the store failed: {error}") from error
 
 
+@contextmanager
+def _opening_errors(file: Path | None) -> Iterator[None]:
+    """While a file is being opened, whatever is wrong is wrong with the file."""
+    try:
+        with _storage_errors():
+            yield
+    except StoreFormatError:
+        raise
+    except StorageError as error:
+        if file is None:
+            raise
+        raise StoreFormatError(str(file), str(error)) from error.__cause__
+
+
 def _explain(error: BaseException | None) -> str:
     match getattr(error, "sqlite_errorname", ""):
         case "SQLITE_FULL":
@@ -521,7 +535,7 @@ def _explain(error: BaseException | None) -> str:
         case "SQLITE_NOTADB":
             return "the file is not a SQLite database; choose another file"
         case "SQLITE_READONLY" | "SQLITE_CANTOPEN":
-            return f"the store file cannot be opened for writing ({error})"
+            return f"the file cannot be opened for writing ({error}); choose another file"
         case _:
             return f"the store failed: {error}"
 
