@@ -197,6 +197,21 @@ async def test_a_quiet_live_body_ends_and_the_generation_goes_on() -> None:
         assert (await proxy.client.post(path, headers=headers)).content == b"onetwo"
 
 
+@pytest.mark.parametrize("status", [200, 400])
+async def test_header_values_that_are_no_ascii_come_down_as_they_are(status: int) -> None:
+    value = 'text/plain; name="10 \u20ac"'.encode()
+
+    async def script(wire: Wire) -> None:
+        head = b"HTTP/1.1 %d X\r\nContent-Type: %b\r\nX-Name: %b\r\n" % (status, value, value)
+        await wire.raw(head + b"Content-Length: 2\r\n\r\nok")
+
+    async with upstream(script) as up, served() as proxy:
+        answer = await proxy.start(up.url, X_Proxy_Live="raw")
+        assert (answer.status_code, answer.content) == (status, b"ok")
+        found = {name.lower(): value for name, value in answer.headers.raw}
+        assert found[b"content-type"] == found[b"x-name"] == value
+
+
 @pytest.mark.parametrize("status", [302, 401, 404, 429, 500])
 @pytest.mark.parametrize("live", ["raw", None])
 async def test_an_upstreams_no_passes_through(status: int, live: str | None) -> None:

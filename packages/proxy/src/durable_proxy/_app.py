@@ -75,7 +75,8 @@ def create_app(
     """The proxy as an ASGI application; ``app.state.proxy`` is its `Proxy`.
 
     Args:
-        store: ``sqlite:///FILE``, or a `Log` that the caller opened and will close.
+        store: ``sqlite:///FILE``, or a `Log` that the caller opened and will close. (Its
+            readers are sent home when the application ends.)
         allow: Upstream patterns, ``scheme://host[:port]/path``; nothing else is called.
         allow_any_upstream: For development.
         public_url: Where clients reach this application; by default, the address of the socket

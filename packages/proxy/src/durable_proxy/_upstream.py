@@ -160,7 +160,7 @@ class UpstreamAnswer:
         """What a reader has to know before the body."""
         return StartPayload(
             status=self._response.status_code,
-            content_type=self._response.headers.get("content-type"),
+            content_type=self._content_type,
             headers=self._headers(),
         )
 
@@ -182,8 +182,8 @@ class UpstreamAnswer:
         except (_EnoughError, UpstreamError, TimeoutError):
             pass
         status, headers = self._response.status_code, self._headers()
-        if content_type := self._response.headers.get("content-type"):
-            headers.insert(0, ("content-type", content_type))
+        if self._content_type is not None:
+            headers.insert(0, ("content-type", self._content_type))
         rejected = Rejected(status, tuple(headers), bytes(body))
         message = f"{self._origin} answered {status}"
         return Ending(Event.REJECTED, message, rejected.to_payload())
@@ -224,11 +224,20 @@ class UpstreamAnswer:
                     await sink(piece)
                 silence.reschedule(loop.time() + self._idle)
 
-    def _headers(self) -> list[tuple[str, str]]:
-        return forwardable_headers(
-            (name.decode("latin-1"), value.decode("latin-1"))
+    @property
+    def _content_type(self) -> str | None:
+        return dict(self._raw_headers).get("content-type")
+
+    @property
+    def _raw_headers(self) -> list[tuple[str, str]]:
+        # As latin-1, so that the bytes which came are the bytes that will be sent.
+        return [
+            (name.decode("latin-1").lower(), value.decode("latin-1"))
             for name, value in self._response.headers.raw
-        )
+        ]
+
+    def _headers(self) -> list[tuple[str, str]]:
+        return forwardable_headers(self._raw_headers)
 
 
 class _EnoughError(Exception):
