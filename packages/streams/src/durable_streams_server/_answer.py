@@ -143,9 +143,7 @@ def of_outcome(outcome: Outcome, location: str) -> Answer:  # noqa: C901, PLR091
         case Deleted() | Noted():
             return Answer(204)
         case NotFound():
-            return refusal(
-                ErrorCode.STREAM_NOT_FOUND, "there is no stream here; create it with PUT"
-            )
+            return refusal(ErrorCode.STREAM_NOT_FOUND, "there is no stream here")
         case Gone():
             return refusal(ErrorCode.STREAM_GONE, "the stream was deleted")
         case ForkSourceGone():

@@ -101,9 +101,7 @@ class StreamsApp:
         except InvalidPathError as error:
             return refusal(ErrorCode.BAD_REQUEST, str(error))
         except StreamNotFoundError:
-            return refusal(
-                ErrorCode.STREAM_NOT_FOUND, "there is no stream here; create it with PUT"
-            )
+            return refusal(ErrorCode.STREAM_NOT_FOUND, "there is no stream here")
         except StreamGoneError:
             return refusal(ErrorCode.STREAM_GONE, "the stream was deleted")
         except OffsetOutOfRangeError as error:

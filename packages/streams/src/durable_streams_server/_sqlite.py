@@ -5,27 +5,20 @@ through one connection, used by one thread; readers have connections of their ow
 else writes, the write side may remember streams between batches and need not read them again.
 """
 
-import fcntl
 import json
-import os
-import socket
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from threading import RLock
-from typing import Any, TextIO
+from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, pool, select
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Connection, func, pool, select
 
 from durable_streams_server import _schema as schema
 from durable_streams_server._errors import (
     StorageError,
-    StoreFormatError,
-    StoreLockedError,
     StreamNotFoundError,
 )
 from durable_streams_server._json_mode import is_json
@@ -39,9 +32,16 @@ from durable_streams_server._plan import (
     is_expired,
     paths_of,
 )
+from durable_streams_server._sqlite_file import (
+    is_fatal,
+    lock_file,
+    make_engine,
+    opening_errors,
+    prepare,
+    storage_errors,
+)
 from durable_streams_server._store import Commit
 
-APPLICATION_ID = 0x44535452  # "DSTR": marks the file as ours
 MINIMUM_SQLITE = (3, 35, 0)  # UPDATE ... FROM, RETURNING
 REMEMBERED_STREAMS = 20_000
 READ_CONNECTIONS = 4
@@ -65,7 +65,7 @@ class SqliteStore:
         self._known: dict[str, StreamInfo] = {}
         self._known_producers: dict[ProducerKey, ProducerState] = {}
         self._leases: dict[str, float] = {}
-        self._lock_file = None if file is None else _lock(file)
+        self._lock_file = None if file is None else lock_file(file)
         try:
             self._open()
         except BaseException:
@@ -76,17 +76,17 @@ class SqliteStore:
         if self.file is None:
             # One connection is the whole database, so readers and the writer take turns.
             self._read_turn: AbstractContextManager[Any] = RLock()
-            self._write_engine = _engine(None, pool.StaticPool)
+            self._write_engine = make_engine(None, pool.StaticPool)
             self._read_engine = self._write_engine
         else:
             self._read_turn = nullcontext()
-            self._write_engine = _engine(self.file, pool.NullPool)
-            self._read_engine = _engine(
+            self._write_engine = make_engine(self.file, pool.NullPool)
+            self._read_engine = make_engine(
                 self.file, pool.QueuePool, pool_size=READ_CONNECTIONS, max_overflow=0
             )
-        with _opening_errors(self.file):
+        with opening_errors(self.file):
             self._writer = self._write_engine.connect()
-            _prepare(self._writer, self.file)
+            prepare(self._writer, self.file)
             # Whoever wrote a lease here before is gone: the file has one owner at a time.
             self._writer.exec_driver_sql("DELETE FROM nodes")
             last_id = self._writer.exec_driver_sql(
@@ -96,7 +96,7 @@ class SqliteStore:
 
     def close(self) -> None:
         """Close the connections and give the file up."""
-        with self._read_turn, _storage_errors():
+        with self._read_turn, storage_errors():
             self._writer.close()
             self._read_engine.dispose()
             self._write_engine.dispose()
@@ -112,7 +112,7 @@ class SqliteStore:
         """See `Store.commit`."""
         if self._failed is not None:
             raise self._failed
-        with self._read_turn, self._fail_stop(), _storage_errors():
+        with self._read_turn, self._fail_stop(), storage_errors():
             planner = Planner(self._load_state(groups), now, self._new_id)
             outcomes = [planner.run(group) for group in groups]
             self._write(planner.effects)
@@ -237,7 +237,7 @@ class SqliteStore:
             yield
         except StorageError as error:
             self._forget()
-            if _is_fatal(error.__cause__):
+            if is_fatal(error.__cause__):
                 self._failed = StorageError(f"{error}; restart to recover what is on disk")
             raise
         except BaseException:
@@ -248,7 +248,7 @@ class SqliteStore:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with self._read_turn, _storage_errors(), self._read_engine.connect() as connection:
+        with self._read_turn, storage_errors(), self._read_engine.connect() as connection:
             yield connection
 
     def stat(self, path: str, now: float) -> StreamInfo | None:
@@ -422,124 +422,3 @@ def _stream(row: Any) -> StreamInfo:
     return StreamInfo(
         **fields, closed_by=None if closed_by is None else Producer(*json.loads(closed_by))
     )
-
-
-# --------------------------------------------------------------------------- opening
-
-
-def _engine(file: Path | None, pool_class: type[pool.Pool], **options: Any) -> Engine:
-    url = URL.create("sqlite", database=None if file is None else str(file))
-    engine = create_engine(
-        url,
-        poolclass=pool_class,
-        # Transactions are begun and ended by the one place that writes.
-        isolation_level="AUTOCOMMIT",
-        connect_args={"check_same_thread": False, "timeout": 10, "cached_statements": 512},
-        **options,
-    )
-    event.listen(engine, "connect", _configure)
-    return engine
-
-
-def _configure(connection: sqlite3.Connection, _record: object) -> None:
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA busy_timeout = 10000")
-
-
-def _prepare(connection: Connection, file: Path | None) -> None:
-    """Create the tables in a new file; refuse a file that is not ours."""
-    name = "the in-memory database" if file is None else str(file)
-    run = connection.exec_driver_sql
-    application_id = run("PRAGMA application_id").scalar_one()
-    version = run("PRAGMA user_version").scalar_one()
-    tables = run("SELECT count(*) FROM sqlite_schema").scalar_one()
-    if tables and application_id != APPLICATION_ID:
-        raise StoreFormatError(name, "it is a SQLite file of another program; choose another file")
-    if version > schema.SCHEMA_VERSION:
-        raise StoreFormatError(
-            name,
-            f"it was written by a newer version (schema {version}, this one knows"
-            f" {schema.SCHEMA_VERSION}); upgrade durable-streams-server",
-        )
-    if file is not None and not os.access(file, os.W_OK):
-        raise StoreFormatError(name, "it is read-only; make it writable or choose another file")
-    run("PRAGMA journal_mode = WAL")
-    if version == schema.SCHEMA_VERSION:
-        return
-    # One transaction: a crash in the middle leaves a file that is still empty.
-    run("BEGIN IMMEDIATE")
-    schema.metadata.create_all(connection)
-    run(f"PRAGMA application_id = {APPLICATION_ID}")
-    run(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
-    run("COMMIT")
-
-
-def _lock(file: Path) -> TextIO:
-    """Take the store for this process; the lock dies with the process."""
-    path = file.with_name(file.name + ".lock")
-    try:
-        handle = path.open("a+")
-    except OSError as error:
-        raise StoreFormatError(
-            str(file), f"its folder cannot be written ({error.strerror}); choose another file"
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        handle.seek(0)
-        owner = handle.read().strip() or "another process"
-        handle.close()
-        raise StoreLockedError(str(file), owner) from error
-    handle.seek(0)
-    handle.truncate()
-    handle.write(f"process {os.getpid()} on {socket.gethostname()}")
-    handle.flush()
-    return handle
-
-
-# --------------------------------------------------------------------------- errors
-
-
-@contextmanager
-def _storage_errors() -> Iterator[None]:
-    """The one place where errors of SQLAlchemy and SQLite become ours."""
-    try:
-        yield
-    except DBAPIError as error:
-        raise StorageError(_explain(error.orig)) from error.orig
-    except sqlite3.Error as error:
-        raise StorageError(_explain(error)) from error
-    except SQLAlchemyError as error:
-        raise StorageError(f"the store failed: {error}") from error
-
-
-@contextmanager
-def _opening_errors(file: Path | None) -> Iterator[None]:
-    """While a file is being opened, whatever is wrong is wrong with the file."""
-    try:
-        with _storage_errors():
-            yield
-    except StoreFormatError:
-        raise
-    except StorageError as error:
-        if file is None:
-            raise
-        raise StoreFormatError(str(file), str(error)) from error.__cause__
-
-
-def _explain(error: BaseException | None) -> str:
-    match getattr(error, "sqlite_errorname", ""):
-        case "SQLITE_FULL":
-            return "the disk that holds the store is full"
-        case "SQLITE_NOTADB":
-            return "the file is not a SQLite database; choose another file"
-        case "SQLITE_READONLY" | "SQLITE_CANTOPEN":
-            return f"the file cannot be opened for writing ({error}); choose another file"
-        case _:
-            return f"the store failed: {error}"
-
-
-def _is_fatal(error: BaseException | None) -> bool:
-    name = getattr(error, "sqlite_errorname", "")
-    return name.startswith(("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB"))

@@ -1,0 +1,137 @@
+"""Opening a SQLite file as a store: engines, the lock, the schema, and SQLite's errors as ours."""
+
+import fcntl
+import os
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from sqlalchemy import Connection, Engine, create_engine, event, pool
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from durable_streams_server import _schema as schema
+from durable_streams_server._errors import StorageError, StoreFormatError, StoreLockedError
+
+APPLICATION_ID = 0x44535452  # "DSTR": marks the file as ours
+
+
+def make_engine(file: Path | None, pool_class: type[pool.Pool], **options: Any) -> Engine:
+    url = URL.create("sqlite", database=None if file is None else str(file))
+    engine = create_engine(
+        url,
+        poolclass=pool_class,
+        # Transactions are begun and ended by the one place that writes.
+        isolation_level="AUTOCOMMIT",
+        connect_args={"check_same_thread": False, "timeout": 10, "cached_statements": 512},
+        **options,
+    )
+    event.listen(engine, "connect", _configure)
+    return engine
+
+
+def _configure(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA busy_timeout = 10000")
+
+
+def prepare(connection: Connection, file: Path | None) -> None:
+    """Create the tables in a new file; refuse a file that is not ours."""
+    name = "the in-memory database" if file is None else str(file)
+    run = connection.exec_driver_sql
+    application_id = run("PRAGMA application_id").scalar_one()
+    version = run("PRAGMA user_version").scalar_one()
+    tables = run("SELECT count(*) FROM sqlite_schema").scalar_one()
+    if tables and application_id != APPLICATION_ID:
+        raise StoreFormatError(name, "it is a SQLite file of another program; choose another file")
+    if version > schema.SCHEMA_VERSION:
+        raise StoreFormatError(
+            name,
+            f"it was written by a newer version (schema {version}, this one knows"
+            f" {schema.SCHEMA_VERSION}); upgrade durable-streams-server",
+        )
+    if file is not None and not os.access(file, os.W_OK):
+        raise StoreFormatError(name, "it is read-only; make it writable or choose another file")
+    run("PRAGMA journal_mode = WAL")
+    if version == schema.SCHEMA_VERSION:
+        return
+    # One transaction: a crash in the middle leaves a file that is still empty.
+    run("BEGIN IMMEDIATE")
+    schema.metadata.create_all(connection)
+    run(f"PRAGMA application_id = {APPLICATION_ID}")
+    run(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
+    run("COMMIT")
+
+
+def lock_file(file: Path) -> TextIO:
+    """Take the store for this process; the lock dies with the process."""
+    path = file.with_name(file.name + ".lock")
+    try:
+        handle = path.open("a+")
+    except OSError as error:
+        raise StoreFormatError(
+            str(file), f"its folder cannot be written ({error.strerror}); choose another file"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        handle.seek(0)
+        owner = handle.read().strip() or "another process"
+        handle.close()
+        raise StoreLockedError(str(file), owner) from error
+    handle.seek(0)
+    handle.truncate()
+    handle.write(f"process {os.getpid()} on {socket.gethostname()}")
+    handle.flush()
+    return handle
+
+
+# --------------------------------------------------------------------------- errors
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """The one place where errors of SQLAlchemy and SQLite become ours."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise StorageError(_explain(error.orig)) from error.orig
+    except sqlite3.Error as error:
+        raise StorageError(_explain(error)) from error
+    except SQLAlchemyError as error:
+        raise StorageError(f"the store failed: {error}") from error
+
+
+@contextmanager
+def opening_errors(file: Path | None) -> Iterator[None]:
+    """While a file is being opened, whatever is wrong is wrong with the file."""
+    try:
+        with storage_errors():
+            yield
+    except StoreFormatError:
+        raise
+    except StorageError as error:
+        if file is None:
+            raise
+        raise StoreFormatError(str(file), str(error)) from error.__cause__
+
+
+def _explain(error: BaseException | None) -> str:
+    match getattr(error, "sqlite_errorname", ""):
+        case "SQLITE_FULL":
+            return "the disk that holds the store is full"
+        case "SQLITE_NOTADB":
+            return "the file is not a SQLite database; choose another file"
+        case "SQLITE_READONLY" | "SQLITE_CANTOPEN":
+            return f"the file cannot be opened for writing ({error}); choose another file"
+        case _:
+            return f"the store failed: {error}"
+
+
+def is_fatal(error: BaseException | None) -> bool:
+    name = getattr(error, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB"))
