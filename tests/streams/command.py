@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from streams.gate import PATIENCE
 from streams.http_client import Client
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 EXECUTABLE = Path(sys.executable).with_name("durable-streams")
 
 
-def command(*arguments: str, **options: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    return subprocess.run(
+    done: subprocess.CompletedProcess[str] = subprocess.run(
         [EXECUTABLE, *arguments],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
         check=False,
-        **options,  # type: ignore[call-overload]
+        **options,
     )
+    return done
 
 
 class ServeProcess(Client):
@@ -40,14 +41,7 @@ class ServeProcess(Client):
         self._process: subprocess.Popen[str]
 
     async def __aenter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [EXECUTABLE, *self._arguments],
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-        )
-        assert self._process.stdout is not None
-        line = await asyncio.to_thread(self._process.stdout.readline)
+        line = await asyncio.to_thread(self._start)
         assert line.startswith("durable-streams: http://127.0.0.1:"), line + self.errors()
         self.port = int(line.split("/v1/")[0].rpartition(":")[2])
         return self
@@ -63,6 +57,17 @@ class ServeProcess(Client):
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._errors.close()
+
+    def _start(self) -> str:
+        """Start the process and wait for its first line."""
+        self._process = subprocess.Popen(
+            [EXECUTABLE, *self._arguments],
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
 
     @property
     def pid(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -43,8 +44,6 @@ class Reply(Head):
     body: bytes
 
     def json(self) -> Any:
-        import json
-
         return json.loads(self.body)
 
 
@@ -76,7 +75,7 @@ class Connection:
         await self.writer.drain()
 
     async def request(
-        self, method: str, target: str, body: bytes | None = None, **headers: str
+        self, method: str, target: str, body: bytes | None = None, /, **headers: str
     ) -> None:
         lines = [f"{method} {target} HTTP/1.1", "Host: streams.test"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -137,18 +136,18 @@ class Client:
         return Connection(self.port)
 
     async def ask(
-        self, method: str, path: str, body: bytes | None = None, **headers: str
+        self, method: str, path: str, body: bytes | None = None, /, **headers: str
     ) -> Reply:
         """One request about a stream, and the whole answer."""
         async with self.connect() as connection:
             await connection.request(method, self.prefix + path, body, **headers)
             return await connection.reply(of_head=method == "HEAD")
 
-    async def put(self, path: str, body: bytes = b"", **headers: str) -> Reply:
+    async def put(self, path: str, body: bytes = b"", /, **headers: str) -> Reply:
         headers = {"Content_Type": "text/plain"} | headers
         return await self.ask("PUT", path, body, **headers)
 
-    async def post(self, path: str, body: bytes = b"", **headers: str) -> Reply:
+    async def post(self, path: str, body: bytes = b"", /, **headers: str) -> Reply:
         headers = {"Content_Type": "text/plain"} | headers
         return await self.ask("POST", path, body, **headers)
 

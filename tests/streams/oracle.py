@@ -40,10 +40,10 @@ class Oracle:
         """Carry a group out, or nothing of it; tells whether it was accepted."""
         before = deepcopy(self.streams)
         # All of them are tried, for each later one is judged as if the earlier ones had happened.
-        accepted = all([self._run(operation) for operation in group])
-        if not accepted:
+        accepted = [self._run(operation) for operation in group]
+        if not all(accepted):
             self.streams = before
-        return accepted
+        return all(accepted)
 
     def contents(self) -> dict[str, tuple[bytes, bool]]:
         return {path: (entry.data, entry.closed) for path, entry in self.streams.items()}
@@ -66,7 +66,7 @@ class Oracle:
         if there is not None:
             return (there.content_type, there.closed) == (create.content_type, create.closed)
         self.streams[create.path] = Entry(
-            create.data, create.closed, content_type=create.content_type
+            create.data, create.closed, content_type=create.content_type or ""
         )
         return True
 

@@ -44,7 +44,7 @@ class Served(Client):
     async def settled(self, condition: Callable[[], bool]) -> None:
         """Wait for what has no event to wait for."""
         async with asyncio.timeout(PATIENCE):
-            while not condition():
+            while not condition():  # noqa: ASYNC110
                 await asyncio.sleep(0.002)
 
     async def waiting(self, path: str, count: int = 1) -> None:
@@ -58,9 +58,10 @@ async def serving(app: Any, log: Log) -> AsyncIterator[Served]:
     """Serve an application on a port of its own."""
     config = uvicorn.Config(app, http="httptools", lifespan="off", ws="none", log_config=None)
     config.load()
+    protocol: Any = config.http_protocol_class
     state = ServerState()
     server = await asyncio.get_running_loop().create_server(
-        lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),
+        lambda: protocol(config=config, server_state=state, app_state={}),
         LOOPBACK,
         0,
     )

@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
@@ -66,7 +66,7 @@ def serve_fails(store: str) -> str:
     return fails("serve", "--port", "0", "--store", store)
 
 
-def serve_fails_apart(store: str, **options: object) -> str:
+def serve_fails_apart(store: str, **options: Any) -> str:
     """The same in a process of its own."""
     done = command("serve", "--port", "0", "--store", store, **options)
     return in_good_order(done.returncode, done.stdout, done.stderr)

@@ -47,9 +47,17 @@ class Ledger:
     deleted: set[str] = field(default_factory=set)
     deleting: set[str] = field(default_factory=set)
     promises: int = 0
+    enough: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wait_for(self, promises: int) -> asyncio.Event:
+        """An event that is set once so many more promises were made."""
+        self.promises, self.enough = promises, asyncio.Event()
+        return self.enough
 
     def promised(self) -> None:
-        self.promises += 1
+        self.promises -= 1
+        if self.promises <= 0:
+            self.enough.set()
 
 
 class Appender:
@@ -68,7 +76,9 @@ class Appender:
         while True:
             path = self._random.choice(SHARED)
             size = self._random.choice([0, 10, 3000, 40_000])
-            await self._append(connection, path, self._seqs[path], token(self._number, self._seqs[path], size))
+            await self._append(
+                connection, path, self._seqs[path], token(self._number, self._seqs[path], size)
+            )
 
     async def _append(self, connection: Connection, path: str, seq: int, body: bytes) -> None:
         self._ledger.unanswered[self._number] = (path, seq, body)
@@ -166,7 +176,7 @@ async def disturbed(
     server: ServeProcess, appenders: list[Appender], ledger: Ledger, generation: int, after: int
 ) -> None:
     """Work on all sides until the server has kept so many promises; then kill it."""
-    enough = ledger.promises + after
+    enough = ledger.wait_for(after)
     async with server.connect() as closer, server.connect() as deleter:
         connections = [server.connect() for _ in appenders]
         for connection in connections:
@@ -177,9 +187,9 @@ async def disturbed(
         ]
         work.append(asyncio.create_task(close_streams(closer, ledger, generation)))
         work.append(asyncio.create_task(delete_streams(deleter, ledger, generation)))
-        async with asyncio.timeout(PATIENCE):
-            while ledger.promises < enough and not any(task.done() for task in work):
-                await asyncio.sleep(0)
+        waiting = asyncio.create_task(enough.wait())
+        await asyncio.wait([waiting, *work], timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
         server.signal(signal.SIGKILL)
         await server.ended()
         ends = await asyncio.gather(*work, return_exceptions=True)

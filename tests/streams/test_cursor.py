@@ -26,7 +26,8 @@ def test_the_interval_since_the_epoch() -> None:
 
 
 @pytest.mark.parametrize(
-    "nonsense", ["", "abc", "-5", "+5", "1.5", " 7", "7 ", "\u0663", "1e9", "9" * (MAX_CURSOR_DIGITS + 1)]
+    "nonsense",
+    ["", "abc", "-5", "+5", "1.5", " 7", "7 ", "\u0663", "1e9", "9" * (MAX_CURSOR_DIGITS + 1)],
 )
 def test_nonsense_is_ignored(nonsense: str) -> None:
     assert next_cursor(nonsense, NOW, 0.0) == str(CURRENT)

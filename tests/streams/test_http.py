@@ -244,7 +244,9 @@ async def test_etags(server: Served) -> None:
 
 
 @pytest.mark.parametrize("closed", [False, True])
-@pytest.mark.parametrize(("body", "content_type"), [(b"", "text/plain"), (b"[1]", "application/json")])
+@pytest.mark.parametrize(
+    ("body", "content_type"), [(b"", "text/plain"), (b"[1]", "application/json")]
+)
 async def test_now(server: Served, body: bytes, content_type: str, *, closed: bool) -> None:
     headers = {"Stream_Closed": "true"} if closed else {}
     created = await server.put("s", body, Content_Type=content_type, **headers)

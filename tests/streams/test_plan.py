@@ -126,7 +126,9 @@ def test_a_closed_stream_knows_who_closed_it(append: Append, expected: type[Outc
 
 def test_an_append_that_closes_is_one_step() -> None:
     planner = _planner(stream(tail=2, owner="me"))
-    outcome = _one(planner, Append("s", b"end", close=True, owner="me", producer=CLOSER._replace(seq=0)))
+    outcome = _one(
+        planner, Append("s", b"end", close=True, owner="me", producer=CLOSER._replace(seq=0))
+    )
     assert isinstance(outcome, Appended)
     assert outcome.stream == stream(tail=5, closed=True, closed_by=CLOSER._replace(seq=0))
     assert planner.effects.chunks == {1: [b"end"]}
@@ -321,8 +323,7 @@ def test_create_and_delete_in_one_batch_leave_nothing_to_insert() -> None:
     for operation in (Create("n", data=b"a"), Append("n", b"b", producer=producer), Delete("n")):
         assert _one(planner, operation).ok
     effects = planner.effects
-    assert not (effects.streams or effects.created or effects.chunks or effects.starts)
-    assert not effects.producers
+    assert effects == Effects(deleted={100: effects.deleted[100]})
 
 
 def test_a_touch_moves_the_sliding_window_only() -> None:
@@ -403,7 +404,8 @@ def test_a_group_with_a_refusal_does_not_happen() -> None:
     assert planner.state.producers == {(1, "p"): (3, 6)}
     assert planner.state.leases == {}
     assert planner.effects.chunks == {1: [b"before"]}
-    assert not (planner.effects.created or planner.effects.deleted or planner.effects.leases)
+    assert (planner.effects.created, planner.effects.deleted) == (set(), {})
+    assert planner.effects.leases == {}
 
 
 def test_what_comes_after_a_refused_group_still_counts() -> None:

@@ -22,7 +22,7 @@ from streams.event_parser import Event, EventParser, parse
 
 LINE_ENDS = "\r\n\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e"
 texts = st.text(
-    st.characters(exclude_categories=["Cs"]) | st.sampled_from(LINE_ENDS + " :") , max_size=30
+    st.characters(exclude_categories=["Cs"]) | st.sampled_from(LINE_ENDS + " :"), max_size=30
 )
 
 
@@ -38,7 +38,7 @@ def _lines_as_lf(text: str) -> str:
 @example("\r\n\r\n")
 @example("\r\r\n\n")
 @example("data: x\n\nevent: control\ndata: {}\n\n")
-@example("a\r\n\r\nevent: control\r\ndata: {\"streamClosed\":true}\r\n\r\n")
+@example('a\r\n\r\nevent: control\r\ndata: {"streamClosed":true}\r\n\r\n')
 @example("\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\ufeff")
 @example("id: 7\nretry: 1\n: comment")
 def test_any_text_is_one_event_and_comes_back(text: str) -> None:
@@ -58,8 +58,7 @@ def test_json_messages_are_one_event_with_an_array(
     messages: list[dict[str, str]], indent: int | None
 ) -> None:
     records = b"".join(
-        json_record(json.dumps(one, indent=indent, ensure_ascii=False).encode())
-        for one in messages
+        json_record(json.dumps(one, indent=indent, ensure_ascii=False).encode()) for one in messages
     )
     (event,) = parse(data_event(records, "application/json"))
     assert json.loads(event.data) == messages == json_items(records)

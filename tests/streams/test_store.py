@@ -130,7 +130,7 @@ def test_json_reads_end_on_an_append(store: Store, max_bytes: int) -> None:
 def test_appends_of_one_batch_follow_each_other(store: Store) -> None:
     one(store, Create("s"))
     commit = store.commit([(Append("s", b"%d," % n),) for n in range(50)], NOW)
-    ends = []
+    ends: list[int] = []
     for (outcome,) in commit.outcomes:
         assert isinstance(outcome, Appended)
         assert outcome.start == (ends[-1] if ends else 0)
