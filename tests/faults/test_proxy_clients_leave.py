@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from uuid import UUID, uuid4
 
 import pytest
 
+from durable_streams_server import Limits as StreamLimits
 from durable_transport.protocol import generation_paths
 from proxy.harness import LOOPBACK, UNIT, Served, data, eventually, served, terminal
 from proxy.wire import Wire, upstream
@@ -32,6 +34,13 @@ async def _leave_after(proxy: Served, ids: tuple[UUID, UUID], url: str, received
     writer.transport.abort()
 
 
+async def _begun(proxy: Served, ids: tuple[UUID, UUID]) -> None:
+    async def exists() -> bool:
+        return await proxy.log.stat(generation_paths(*ids).control) is not None
+
+    await eventually(exists)
+
+
 @pytest.mark.parametrize("boundary", range(-1, len(PARTS) + 1))
 async def test_a_client_that_leaves_at_a_chunk_boundary(boundary: int) -> None:
     """-1 leaves before the answer's headers."""
@@ -52,11 +61,7 @@ async def test_a_client_that_leaves_at_a_chunk_boundary(boundary: int) -> None:
             proxy, ids, up.url, -1 if boundary < 0 else len(b"".join(PARTS[:boundary]))
         )
         left.set()
-
-        async def begun() -> bool:
-            return await proxy.log.stat(generation_paths(*ids).control) is not None
-
-        await eventually(begun)
+        await _begun(proxy, ids)
         assert await data(proxy.log, generation_paths(*ids)) == b"".join(PARTS)
         assert (await terminal(proxy.log, generation_paths(*ids))).event == "done"
         assert len(up.calls) == 1
@@ -86,3 +91,33 @@ async def test_a_slow_reader_slows_nobody_down() -> None:
             fast = await proxy.client.post(proxy.path(*ids), headers=headers)
             assert fast.content == body
             assert await slow.aread() == body
+
+
+async def test_a_client_that_takes_nothing_is_let_go() -> None:
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        for _ in range(200):
+            await wire.chunk(b"x" * 100_000)
+        await wire.end()
+
+    ids = (uuid4(), uuid4())
+    limits = StreamLimits(send=0.2 * UNIT)
+    async with upstream(script) as up, served(stream_limits=limits) as proxy:
+        reader, writer = await asyncio.open_connection(
+            LOOPBACK, int(proxy.url.rpartition(":")[2]), limit=1000
+        )
+        head = f"POST {proxy.path(*ids)} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
+        writer.write(f"{head}X-Proxy-Url: {up.url}\r\nX-Proxy-Live: raw\r\n\r\n".encode())
+        await _begun(proxy, ids)
+        await terminal(proxy.log, generation_paths(*ids))
+        # Longer than a client may take nothing.
+        await asyncio.sleep(UNIT)
+        got = 0
+        async with asyncio.timeout(10 * UNIT):
+            with suppress(ConnectionError):
+                while piece := await reader.read(65536):
+                    got += len(piece)
+        assert got < 20_000_000
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()

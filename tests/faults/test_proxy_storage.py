@@ -9,10 +9,19 @@ import pytest
 
 from durable_proxy._answers import Accepted
 from durable_proxy._errors import Refusal
-from durable_streams_server import Append, Log, StorageError
+from durable_streams_server import Append, Create, Log, StorageError
 from durable_transport.protocol import ErrorCode, TerminalCode
-from proxy.harness import UNIT, control, data, eventually, generations, start_request, terminal
-from proxy.wire import Wire, upstream
+from proxy.harness import (
+    UNIT,
+    control,
+    data,
+    eventually,
+    generations,
+    served,
+    start_request,
+    terminal,
+)
+from proxy.wire import Wire, upstream, whole
 
 if TYPE_CHECKING:
     from durable_streams_server import Operation, Outcome
@@ -116,3 +125,36 @@ async def test_a_start_during_an_outage_is_refused_and_not_left_waiting() -> Non
             messages = await control(log, request.paths)
             assert [message.payload["code"] for message in messages] == ["storage_error"]
             assert await data(log, request.paths) == b""
+
+
+async def test_over_http_an_outage_is_a_503_without_its_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class BrokenLog(Log):
+        broken = True
+
+        async def transact(self, *operations: Operation) -> tuple[Outcome, ...]:
+            if self.broken and any(isinstance(operation, Create) for operation in operations):
+                raise StorageError("no space left on device")
+            return await super().transact(*operations)
+
+        def check(self) -> None:
+            if self.broken:
+                raise StorageError("no space left on device")
+
+    async with (
+        await BrokenLog.open("sqlite://") as log,
+        upstream(whole(200, b"hello")) as up,
+        served(log) as proxy,
+    ):
+        answer = await proxy.start(up.url)
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+        assert answer.headers["x-proxy-error"] == "storage_unavailable"
+        assert "space" not in answer.text
+        health = await proxy.client.get("/health")
+        assert (health.status_code, health.json()["store"]) == (503, "failing")
+        assert up.calls == []
+        monkeypatch.setattr(log, "broken", False)
+        assert (await proxy.start(up.url)).status_code == 200
+        assert (await proxy.client.get("/health")).json()["status"] == "ok"

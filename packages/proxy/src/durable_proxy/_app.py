@@ -102,8 +102,10 @@ def create_app(
         streams=stream_limits or StreamLimits(),
         client=client,
     )
-    proxy = Proxy(store, options)
+    return _assemble(Proxy(store, options), public_url)
 
+
+def _assemble(proxy: Proxy, public_url: str | None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with proxy.running():
