@@ -28,7 +28,7 @@ T = TypeVar("T")
 MAX_READ_BYTES = 1024 * 1024
 READ_THREADS = 4
 IDLE_TAILS = 512
-"""Tails beyond which those without readers are dropped, until half as many of them are left."""
+"""So many tails may be there without looking for idle ones; half of them may stay idle then."""
 
 
 class ReadSide:
@@ -46,6 +46,7 @@ class ReadSide:
         self._clock = clock
         self._closed = False
         self._tails: OrderedDict[str, Tail] = OrderedDict()
+        self._drop_beyond = IDLE_TAILS
         self._threads = ThreadPoolExecutor(READ_THREADS, "durable-log-reader")
 
     def publish(self, commit: Commit) -> None:
@@ -56,11 +57,15 @@ class ReadSide:
             if tail is not None and (tail.stream is None or tail.stream.id == stream.id):
                 tail.publish_deleted()
         for stream_id, stream in effects.streams.items():
-            # A stream that nobody has looked at has no tail: its first reader asks the store.
+            # A stream that nobody has looked at has no tail: its first reader asks the store. One
+            # that a node owns is being written for somebody who is about to read it.
             tail = self._tails.get(stream.path)
+            if tail is None and stream.owner is not None:
+                tail = self._tail(stream.path)
             if tail is not None:
                 data = b"".join(effects.chunks.get(stream_id, ()))
                 tail.publish(stream, stream.tail - len(data), data)
+        self._drop_idle_tails()
 
     def release(self) -> None:
         """Send waiting readers home, now and from here on."""
@@ -124,8 +129,7 @@ class ReadSide:
         tail.readers -= 1
         if tail.readers == 0 and tail.stream is None and self._tails.get(tail.path) is tail:
             del self._tails[tail.path]
-        if len(self._tails) > IDLE_TAILS:
-            self._drop_idle_tails()
+        self._drop_idle_tails()
 
     def _tail(self, path: str) -> Tail:
         tail = self._tails.get(path)
@@ -137,9 +141,13 @@ class ReadSide:
 
     def _drop_idle_tails(self) -> None:
         """Forget the streams that nobody reads, those first that were joined longest ago."""
+        if len(self._tails) <= self._drop_beyond:
+            return
         idle = [path for path, tail in self._tails.items() if tail.readers == 0]
         for path in idle[: len(idle) - IDLE_TAILS // 2]:
             del self._tails[path]
+        # With many tails in use there is little to drop: do not look again at every commit.
+        self._drop_beyond = max(IDLE_TAILS, 2 * len(self._tails))
 
 
 class Reader:
