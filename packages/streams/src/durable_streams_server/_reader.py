@@ -144,7 +144,7 @@ class ReadSide:
         if len(self._tails) <= self._drop_beyond:
             return
         idle = [path for path, tail in self._tails.items() if tail.readers == 0]
-        for path in idle[: len(idle) - IDLE_TAILS // 2]:
+        for path in idle[: max(0, len(idle) - IDLE_TAILS // 2)]:
             del self._tails[path]
         # With many tails in use there is little to drop: do not look again at every commit.
         self._drop_beyond = max(IDLE_TAILS, 2 * len(self._tails))
