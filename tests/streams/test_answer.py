@@ -11,7 +11,6 @@ import pytest
 
 import durable_streams_server
 from durable_streams_server import (
-    Answer,
     Appended,
     Chunk,
     ConfigMismatch,
@@ -35,6 +34,7 @@ from durable_streams_server import (
     StreamClosed,
 )
 from durable_streams_server import _answer as render
+from durable_streams_server._answer import Answer
 from durable_transport.protocol import ErrorCode, StreamHeader, format_offset
 from streams.builders import chunk, stream
 

@@ -3,12 +3,12 @@
     `create_app`    the server as an ASGI application
     `Log`           the log itself, for programs that write and read streams in process
     `StreamsApp`    the HTTP surface of a log, to mount into an application of your own
+    `send_raw`      a stream as the live body of an answer of your own
 
 Operations (`Create`, `Append`, ...) go into `Log.transact`, outcomes (`Appended`, `StreamClosed`,
 ...) come out.
 """
 
-from durable_streams_server._answer import Answer
 from durable_streams_server._asgi import StreamsApp, send_raw
 from durable_streams_server._errors import (
     LogClosedError,
@@ -20,7 +20,7 @@ from durable_streams_server._errors import (
     StreamGoneError,
     StreamNotFoundError,
 )
-from durable_streams_server._exchange import Exchange, Limits
+from durable_streams_server._exchange import ClientGoneError, Exchange, Limits
 from durable_streams_server._json_mode import json_array, json_items, json_record
 from durable_streams_server._log import Log
 from durable_streams_server._model import (
@@ -61,11 +61,11 @@ from durable_streams_server._url import StoreUrlError
 
 __all__ = [
     "LOOPBACK_HOSTS",
-    "Answer",
     "Append",
     "Appended",
     "BindError",
     "Chunk",
+    "ClientGoneError",
     "ConfigMismatch",
     "ContentTypeMismatch",
     "Create",

@@ -185,7 +185,8 @@ class StreamsApp:
                 case Live.SSE:
                     await self._send_events(reader, request, exchange)
                 case Live.RAW:
-                    await send_raw(reader, exchange, self._limits)
+                    await _start(exchange, render.of_raw(reader.stream, reader.position))
+                    await send_raw(reader, exchange)
         return None
 
     async def _long_poll(
@@ -201,7 +202,7 @@ class StreamsApp:
     async def _send_events(self, reader: Reader, request: ReadRequest, exchange: Exchange) -> None:
         """Server-sent events until the stream is closed or it is time to reconnect."""
         content_type = reader.stream.content_type
-        await exchange.start(render.of_event_stream(base64=not is_text(content_type)))
+        await _start(exchange, render.of_event_stream(base64=not is_text(content_type)))
         cursor = next_cursor(request.cursor, self._clock(), random.random())  # noqa: S311
         deadline = time.monotonic() + self._limits.rotate
         held = b""
@@ -240,13 +241,12 @@ def _event(reader: Reader, chunk: Chunk, cursor: str) -> bytes:
     return reader.shared_frame(key, encode)
 
 
-async def send_raw(
-    reader: Reader,
-    exchange: Exchange,
-    limits: Limits,
-    head: Answer | None = None,
-) -> None:
-    """Answer with a stream's wire bytes, live and without framing.
+async def _start(exchange: Exchange, head: Answer) -> None:
+    await exchange.start(head.status, head.all_headers(length=False))
+
+
+async def send_raw(reader: Reader, exchange: Exchange) -> None:
+    """Send a stream's wire bytes, live and without framing, as the body of a started answer.
 
     The body ends when the stream is closed, after `Limits.raw_idle` seconds without a byte, when
     the answer has lived for `Limits.rotate` seconds, or when the log shuts down; the client finds
@@ -254,11 +254,13 @@ async def send_raw(
 
     Args:
         reader: Entered, at the position of the first byte to send.
-        exchange: The request to answer.
-        limits: How long to wait, and how long to live.
-        head: Status and headers to send; those of a stream read by default.
+        exchange: Started: status and headers are the caller's.
+
+    Raises:
+        ClientGoneError: the client has left, or took nothing for `Limits.send` seconds.
+        LogError: the stream cannot be read any further; the answer has not been ended.
     """
-    await exchange.start(head or render.of_raw(reader.stream, reader.position))
+    limits = exchange.limits
     deadline = time.monotonic() + limits.rotate
     async with exchange.watching(reader):
         while not reader.stopped:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from durable_streams_server._answer import Answer
+from durable_streams_server._answer import Answer, HeaderList
 from durable_streams_server._reader import Reader
 from durable_streams_server._request import Headers, RequestError, header, parse_headers
 from durable_transport.protocol import ErrorCode
@@ -48,13 +48,17 @@ class ClientGoneError(Exception):
 
 
 class Exchange:
-    """One request and its answer."""
+    """One request and its answer.
+
+    Attributes:
+        limits: What it may cost.
+    """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._limits = limits
+        self.limits = limits
         self._headers: Headers | None = None
         self._gone = False
         self._started = False
@@ -89,10 +93,10 @@ class Exchange:
         if self._headers is None:
             headers = parse_headers(self._scope["headers"])
             size = sum(map(len, headers)) + sum(map(len, headers.values()))
-            if size > self._limits.headers:
+            if size > self.limits.headers:
                 raise RequestError(
                     ErrorCode.HEADERS_TOO_LARGE,
-                    f"the header fields are larger than {self._limits.headers} bytes together",
+                    f"the header fields are larger than {self.limits.headers} bytes together",
                 )
             self._headers = headers
         return self._headers
@@ -112,18 +116,18 @@ class Exchange:
             ClientGoneError: the client left while sending.
         """
         declared = header(self.headers, b"content-length")
-        if declared is not None and declared.isdigit() and int(declared) > self._limits.body:
+        if declared is not None and declared.isdigit() and int(declared) > self.limits.body:
             raise self._too_large()
-        message = await self._receive_within(self._limits.body_wait)
+        message = await self._receive_within(self.limits.body_wait)
         if not message.get("more_body", False):
             return self._checked(message.get("body", b""))
         return await self._long_body(message.get("body", b""))
 
     async def _long_body(self, first: bytes) -> bytes:
         pieces, size = [first], len(first)
-        deadline = asyncio.get_running_loop().time() + self._limits.body_wait
+        deadline = asyncio.get_running_loop().time() + self.limits.body_wait
         more = True
-        while more and size <= self._limits.body:
+        while more and size <= self.limits.body:
             remaining = deadline - asyncio.get_running_loop().time()
             message = await self._receive_within(max(remaining, 0.0))
             piece, more = message.get("body", b""), message.get("more_body", False)
@@ -152,13 +156,13 @@ class Exchange:
         return message
 
     def _checked(self, body: bytes) -> bytes:
-        if len(body) > self._limits.body:
+        if len(body) > self.limits.body:
             raise self._too_large()
         return body
 
     def _too_large(self) -> RequestError:
         return RequestError(
-            ErrorCode.BODY_TOO_LARGE, f"the body is larger than {self._limits.body} bytes"
+            ErrorCode.BODY_TOO_LARGE, f"the body is larger than {self.limits.body} bytes"
         )
 
     # ------------------------------------------------------------------ answering
@@ -180,13 +184,10 @@ class Exchange:
         )
         await self._send({"type": "http.response.body", "body": body})
 
-    async def start(self, answer: Answer) -> None:
+    async def start(self, status: int, headers: HeaderList) -> None:
         """Send status and headers of an answer whose body grows."""
-        headers = answer.all_headers(length=False)
         self._started = True
-        await self._send(
-            {"type": "http.response.start", "status": answer.status, "headers": headers}
-        )
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
         # Without a first body message the server would keep the headers back.
         await self._send({"type": "http.response.body", "body": b"", "more_body": True})
 
@@ -199,7 +200,7 @@ class Exchange:
         if self._gone:
             raise ClientGoneError
         try:
-            async with asyncio.timeout(self._limits.send):
+            async with asyncio.timeout(self.limits.send):
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
         except TimeoutError as error:
             raise ClientGoneError from error
