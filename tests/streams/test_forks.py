@@ -89,7 +89,7 @@ def test_a_fork_begins_in_its_source(position: int | None, begins: int) -> None:
     fork = outcome.stream
     assert (fork.fork_position, fork.tail, fork.closed) == (begins, begins + 3, False)
     assert (fork.content_type, fork.seq) == ("text/plain", None)
-    assert planner.effects.starts[fork.id] == begins
+    assert planner.effects.chunks[fork.id] == [b"own"]
     assert planner.state.streams["source"].forks == 1
 
 

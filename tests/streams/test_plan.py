@@ -93,7 +93,6 @@ def test_what_breaks_no_rule_is_appended() -> None:
     assert (outcome.start, outcome.end, outcome.producer) == (3, 5, Producer("p", 3, 6))
     assert outcome.stream == stream(tail=5, seq="b")
     assert planner.effects.chunks == {1: [b"xy"]}
-    assert planner.effects.starts == {1: 3}
     assert planner.effects.producers == {(1, "p"): (3, 6)}
 
 
@@ -413,7 +412,7 @@ def test_what_comes_after_a_refused_group_still_counts() -> None:
     planner.run((Append("s", b"lost"), Delete("nowhere")))
     assert _one(planner, Append("s", b"kept")).ok
     assert planner.effects.chunks == {1: [b"kept"]}
-    assert planner.effects.starts == {1: 0}
+    assert planner.effects.streams[1].tail == len(b"kept")
 
 
 def test_a_group_sees_its_own_operations() -> None:

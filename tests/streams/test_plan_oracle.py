@@ -42,8 +42,8 @@ class Disk:
             assert (id_ in effects.created) is (id_ not in self.streams)
             self.streams[id_] = stream
         for id_, pieces in effects.chunks.items():
-            assert effects.starts[id_] == len(self.data.get(id_, b""))
             self.data[id_] = self.data.get(id_, b"") + b"".join(pieces)
+            assert effects.streams[id_].tail == len(self.data[id_])
         assert all(key[0] in self.streams for key in effects.producers)
         self.producers |= effects.producers
 

@@ -77,15 +77,13 @@ class Effects:
         streams: New or changed streams by id.
         created: Ids in `streams` that the store does not have yet.
         deleted: Streams to remove, with bytes and producers.
-        chunks: New wire bytes by stream id, in order.
-        starts: Position at which a stream's new bytes begin.
+        chunks: New wire bytes by stream id, in order; they end at the stream's new tail.
     """
 
     streams: dict[int, StreamInfo] = field(default_factory=dict)
     created: set[int] = field(default_factory=set)
     deleted: dict[int, StreamInfo] = field(default_factory=dict)
     chunks: dict[int, list[bytes]] = field(default_factory=dict)
-    starts: dict[int, int] = field(default_factory=dict)
     producers: dict[ProducerKey, ProducerState] = field(default_factory=dict)
     leases: dict[str, float] = field(default_factory=dict)
 
@@ -184,7 +182,7 @@ class Planner:
             closed_by=op.producer if op.close else None,
         )
         self._put(changed)
-        self._add_bytes(changed.id, start, op.data)
+        self._add_bytes(changed.id, op.data)
         if op.producer is not None:
             key = (stream.id, op.producer.id)
             self.state.producers[key] = (op.producer.epoch, op.producer.seq)
@@ -242,7 +240,7 @@ class Planner:
     def _put_new(self, stream: StreamInfo, data: bytes) -> Created:
         self._put(stream)
         self.effects.created.add(stream.id)
-        self._add_bytes(stream.id, stream.fork_position, data)
+        self._add_bytes(stream.id, data)
         return Created(stream)
 
     def _delete(self, op: Delete) -> Outcome:
@@ -300,10 +298,9 @@ class Planner:
         self.state.streams[stream.path] = stream
         self.effects.streams[stream.id] = stream
 
-    def _add_bytes(self, stream_id: int, start: int, data: bytes) -> None:
+    def _add_bytes(self, stream_id: int, data: bytes) -> None:
         if data:
             self.effects.chunks.setdefault(stream_id, []).append(data)
-            self.effects.starts.setdefault(stream_id, start)
 
     def _remove(self, stream: StreamInfo) -> None:
         """Delete a stream; one with forks only as far as clients can see."""
@@ -323,7 +320,6 @@ class Planner:
         effects = self.effects
         effects.streams.pop(stream.id, None)
         effects.chunks.pop(stream.id, None)
-        effects.starts.pop(stream.id, None)
         effects.deleted[stream.id] = stream
         effects.created.discard(stream.id)
         _drop_producers(self.state.producers, stream.id)
@@ -379,7 +375,6 @@ def _copy_effects(effects: Effects) -> Effects:
         set(effects.created),
         dict(effects.deleted),
         {key: list(value) for key, value in effects.chunks.items()},
-        dict(effects.starts),
         dict(effects.producers),
         dict(effects.leases),
     )
