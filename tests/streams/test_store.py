@@ -300,6 +300,20 @@ def test_what_reading_decides_survives_forgetting(reopen: Callable[[], SqliteSto
         assert isinstance(one(store, Append("s", b"x"), now=NOW + 14), Appended)
 
 
+def test_producers_that_come_and_go_do_not_fill_the_memory(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("durable_streams_server._sqlite.REMEMBERED", 3)
+    one(store, Create("s"))
+    appends = [Append("s", b"x", producer=Producer(f"p{n}", 0, 0)) for n in range(10)]
+    for append in appends:
+        assert isinstance(one(store, append), Appended)
+        assert len(store._known_producers) <= 4
+    for append in appends:
+        assert isinstance(one(store, append), Duplicate)
+    assert content(store, "s") == b"x" * 10
+
+
 # --------------------------------------------------------------------------- lifetimes and owners
 
 

@@ -43,7 +43,8 @@ from durable_streams_server._sqlite_file import (
 from durable_streams_server._store import Commit
 
 MINIMUM_SQLITE = (3, 35, 0)  # UPDATE ... FROM, RETURNING
-REMEMBERED_STREAMS = 20_000
+REMEMBERED = 20_000
+"""Streams, and producers, of which so many are remembered that the next batch forgets them all."""
 READ_CONNECTIONS = 4
 _ROWS_PER_STATEMENT = 500
 
@@ -211,7 +212,7 @@ class SqliteStore:
             driver.rollback()
 
     def _remember(self, effects: Effects) -> None:
-        if len(self._known) > REMEMBERED_STREAMS:
+        if max(len(self._known), len(self._known_producers)) > REMEMBERED:
             self._forget()
         for stream in effects.deleted.values():
             self._known.pop(stream.path, None)
