@@ -97,11 +97,13 @@ class SqliteStore:
 
     def close(self) -> None:
         """Close the connections and give the file up."""
-        with self._read_turn, storage_errors():
-            self._writer.close()
-            self._read_engine.dispose()
-            self._write_engine.dispose()
-        self._unlock()
+        try:
+            with self._read_turn, storage_errors():
+                self._writer.close()
+                self._read_engine.dispose()
+                self._write_engine.dispose()
+        finally:
+            self._unlock()
 
     def _unlock(self) -> None:
         if self._lock_file is not None:
@@ -385,8 +387,8 @@ def _with_placeholders(statement: str, columns: int, rows: int) -> str:
 
 
 def _row(stream: StreamInfo) -> tuple[Any, ...]:
-    """The stream's columns, which are its fields in their order."""
-    return stream._replace(closed_by=_closed_by_text(stream.closed_by))  # type: ignore[arg-type]
+    """The values of all columns, in the order of the stream's fields."""
+    return tuple((stream._asdict() | {"closed_by": _closed_by_text(stream.closed_by)}).values())
 
 
 def _mutable_row(stream: StreamInfo) -> tuple[Any, ...]:
