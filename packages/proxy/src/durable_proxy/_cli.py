@@ -84,15 +84,13 @@ async def _serve(settings: Settings, *, allow_any_upstream: bool) -> None:
             app = _make_app(log, settings, allow_any_upstream=allow_any_upstream)
             # Here and not by the server's lifespan: a failure is said without a traceback.
             async with app.state.proxy.running():
-                port = listener.getsockname()[1]
                 nothing_allowed = not (settings.allow or allow_any_upstream)
-                ready = partial(_announce, settings, port, nothing_allowed=nothing_allowed)
+                ready = partial(_announce, store=settings.store, nothing_allowed=nothing_allowed)
                 await serve(app, listener, drain=app.state.proxy.drain, on_ready=ready)
 
 
-def _announce(settings: Settings, port: int, *, nothing_allowed: bool) -> None:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    click.echo(f"durable-proxy: http://{host}:{port} on {settings.store}")
+def _announce(url: str, *, store: str, nothing_allowed: bool) -> None:
+    click.echo(f"durable-proxy: {url} on {store}")
     if nothing_allowed:
         click.echo(f"durable-proxy: {NOTHING_ALLOWED}", err=True)
 

@@ -1,7 +1,6 @@
 """``durable-streams``: the server as a command."""
 
 import sys
-from collections.abc import Awaitable, Callable
 
 import click
 
@@ -61,27 +60,22 @@ def serve_command(
             f" secret to protect them yet. Put a gateway in front, or say --insecure"
         )
     limits = Limits(long_poll=long_poll_timeout, body=max_body)
-
-    async def serve_streams() -> None:
-        with bind(host, port) as listener:
-            async with await Log.open(store) as log:
-                address = f"http://{host}:{listener.getsockname()[1]}/v1/stream/"
-                await serve(
-                    create_app(log, limits=limits),
-                    listener,
-                    drain=_send_readers_home(log),
-                    on_ready=lambda: click.echo(f"durable-streams: {address} on {store}"),
-                )
-
     try:
-        run(serve_streams)
+        run(lambda: _serve(host, port, store, limits))
     except (BindError, LogError) as error:
         click.echo(f"durable-streams: {error}", err=True)
         sys.exit(EXIT_FAILED)
 
 
-def _send_readers_home(log: Log) -> Callable[[], Awaitable[None]]:
-    async def drain() -> None:
-        log.release_readers()
+async def _serve(host: str, port: int, store: str, limits: Limits) -> None:
+    def announce(url: str) -> None:
+        click.echo(f"durable-streams: {url}/v1/stream/ on {store}")
 
-    return drain
+    with bind(host, port) as listener:
+        async with await Log.open(store) as log:
+
+            async def send_readers_home() -> None:
+                log.release_readers()
+
+            app = create_app(log, limits=limits)
+            await serve(app, listener, drain=send_readers_home, on_ready=announce)

@@ -1,10 +1,11 @@
 """Running an ASGI application the way our commands do: bind first, drain on a signal."""
 
 import asyncio
+import logging
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +17,9 @@ CONNECTIONS_SECONDS = 5
 IMPATIENCE_SECONDS = 0.1
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
-Drain = Callable[[], Awaitable[None]]
+Drain = Callable[[], Coroutine[Any, Any, None]]
+
+logger = logging.getLogger("durable_streams_server")
 
 
 class BindError(Exception):
@@ -55,8 +58,11 @@ class _Server(uvicorn.Server):
     its log is closed; here a signal is a request to stop and nothing more.
     """
 
-    def __init__(self, config: uvicorn.Config, drain: Drain, on_ready: Callable[[], None]) -> None:
-        super().__init__(config)
+    def __init__(
+        self, app: Any, listener: socket.socket, drain: Drain, on_ready: Callable[[str], None]
+    ) -> None:
+        super().__init__(_config(app))
+        self._listener = listener
         self._drain = drain
         self._on_ready = on_ready
 
@@ -73,30 +79,22 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._on_ready()
+        host, port, *_ = self._listener.getsockname()
+        self._on_ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        drain = asyncio.ensure_future(self._drain())
+        drain = asyncio.create_task(self._drain())
         while not drain.done() and not self.force_exit:
             await asyncio.wait([drain], timeout=IMPATIENCE_SECONDS)
         drain.cancel()
-        await asyncio.gather(drain, return_exceptions=True)
+        (outcome,) = await asyncio.gather(drain, return_exceptions=True)
+        if isinstance(outcome, Exception):
+            logger.error("taking leave failed", exc_info=outcome)
         await super().shutdown(sockets)
 
 
-async def serve(
-    app: Any, listener: socket.socket, *, drain: Drain, on_ready: Callable[[], None]
-) -> None:
-    """Serve until SIGINT or SIGTERM, and take leave.
-
-    Args:
-        app: An ASGI application that is running already: no lifespan is sent to it.
-        listener: From `bind`.
-        drain: Called once at the signal, while requests are still served: finish what has to be
-            finished and send waiting readers home. A second SIGINT cuts it short.
-        on_ready: Called when requests and signals are heard.
-    """
-    config = uvicorn.Config(
+def _config(app: Any) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         lifespan="off",
         http="httptools",
@@ -107,10 +105,24 @@ async def serve(
         proxy_headers=False,
         timeout_graceful_shutdown=CONNECTIONS_SECONDS,
     )
-    await _Server(config, drain, on_ready).serve(sockets=[listener])
 
 
-def run(main: Callable[[], Any]) -> None:
+async def serve(
+    app: Any, listener: socket.socket, *, drain: Drain, on_ready: Callable[[str], None]
+) -> None:
+    """Serve until SIGINT or SIGTERM, and take leave.
+
+    Args:
+        app: An ASGI application that is running already: no lifespan is sent to it.
+        listener: From `bind`.
+        drain: Called once at the signal, while requests are still served: finish what has to be
+            finished and send waiting readers home. A second SIGINT cuts it short.
+        on_ready: Called with the server's URL when requests and signals are heard.
+    """
+    await _Server(app, listener, drain, on_ready).serve(sockets=[listener])
+
+
+def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a coroutine function as a program, on uvloop.
 
     The writer thread gives the interpreter's lock up for every statement of SQLite and has to get
