@@ -1,7 +1,6 @@
 """Understanding the proxy's answers, and writing the head of ours."""
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -124,7 +123,7 @@ def rejection_of(payload: TerminalPayload) -> tuple[int, list[tuple[str, str]], 
             try:
                 pairs = [(str(name), str(value)) for name, value in headers]
                 return status, pairs, base64.b64decode(body, validate=True)
-            except (ValueError, TypeError, binascii.Error):
+            except (ValueError, TypeError):
                 return None
     return None
 

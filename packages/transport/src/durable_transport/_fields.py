@@ -18,10 +18,6 @@ class Fields:
         values = [value for key, value in self._pairs if key.lower() == wanted]
         return ", ".join(values) if values else None
 
-    def names(self) -> set[str]:
-        """All names, in lower case."""
-        return {name.lower() for name, _ in self._pairs}
-
 
 def split_names(value: str | None) -> set[str]:
     """The lower-case names of a comma-separated list of header names."""

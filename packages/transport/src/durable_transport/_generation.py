@@ -13,6 +13,7 @@ How a body is read::
 """
 
 from functools import partial
+from http import HTTPStatus
 
 from durable_transport._answers import (
     is_compressed,
@@ -62,9 +63,6 @@ from durable_transport.protocol import (
 
 REJECTION_LIMIT = 8 << 20
 """Longest body of an answer that is passed on whole."""
-_NO_CONTENT = 204
-_UNAUTHORIZED = 401
-_UNAVAILABLE = 503
 _SETTLE_ATTEMPTS = 3
 
 
@@ -179,10 +177,10 @@ class Generation:
             yield from self._retry_start(body)
             return None
         trouble = trouble_of(opened.headers, body)
-        if opened.status == _UNAUTHORIZED and not self._denied:
+        if opened.status == HTTPStatus.UNAUTHORIZED and not self._denied:
             self._denied = True  # headers= is evaluated again: give a fresh token one chance
             return None
-        if opened.status == _UNAVAILABLE:
+        if opened.status == HTTPStatus.SERVICE_UNAVAILABLE:
             try:
                 yield from self._link.back_off(
                     Failure(trouble.message, retry_after=self._link.retry_after(opened))
@@ -272,7 +270,7 @@ class Generation:
     def _nothing_active(self) -> Answer:
         self._over = True
         session = (ProxyHeader.SESSION_ID.value, self.progress.session_id)
-        return Answer(_NO_CONTENT, [session, ("Cache-Control", "no-cache")], b"")
+        return Answer(HTTPStatus.NO_CONTENT.value, [session, ("Cache-Control", "no-cache")], b"")
 
     # ------------------------------------------------------------------ the body
 

@@ -4,9 +4,9 @@ Everything here is a generator of effects (`_effects.py`). What can be tried aga
 `Failure`; what cannot is raised.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from http import HTTPStatus
 from uuid import UUID
 
 from durable_transport._answers import is_temporary, parse_control, trouble_of
@@ -142,18 +142,18 @@ class Link:
         opened = yield from self._get(url, self._timeout(within))
         if isinstance(opened, Broke):
             return self.broken(opened)
-        if opened.status not in (200, 204):
+        if opened.status not in (HTTPStatus.OK, HTTPStatus.NO_CONTENT):
             return (yield from self.trouble(opened))
         body = yield ReadAll(CONTROL_LIMIT)
         if isinstance(body, Broke):
             return self.broken(body)
         offset = opened.headers.get(StreamHeader.NEXT_OFFSET)
-        try:
-            messages = parse_control(body) if opened.status == 200 else []  # noqa: PLR2004
-        except ValueError as error:
-            self._not_ours(opened, error)
         if offset is None:
-            self._not_ours(opened)
+            raise self.not_ours(opened)
+        try:
+            messages = parse_control(body) if opened.status == HTTPStatus.OK else []
+        except ValueError as error:
+            raise self.not_ours(opened) from error
         self._denied = False
         self._control_offset = offset
         return ControlRead(messages)
@@ -191,14 +191,13 @@ class Link:
             raise self.error(GenerationNotFound, detail)
         if is_temporary(status):
             return Failure(detail, retry_after=self.retry_after(opened))
-        if status in (401, 403):
+        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             # headers= is evaluated for every request: give a fresh token one chance.
             if not self._denied:
                 self._denied = True
                 return Failure(detail)
-            raise self.error(ProxyRefused, detail, code=trouble.code)
-        if trouble.code is None:
-            self._not_ours(opened)
+        elif trouble.code is None:
+            raise self.not_ours(opened)
         raise self.error(ProxyRefused, detail, code=trouble.code)
 
     def retry_after(self, opened: Opened) -> float | None:
@@ -264,7 +263,7 @@ class Link:
     def _ids(self) -> tuple[UUID, UUID]:
         return wire_id(self.progress.session_id), wire_id(self.progress.request_id)
 
-    def _get(self, url: str, timeout: dict[str, float | None]) -> Step[Opened | Broke]:
+    def _get(self, url: str, timeout: Mapping[str, float | None]) -> Step[Opened | Broke]:
         for_proxy = yield ASK_HEADERS
         headers = [
             *read_headers(self.request, for_proxy),
@@ -276,7 +275,7 @@ class Link:
         opened: Opened | Broke = yield Open("GET", url, headers, None, timeout)
         return opened
 
-    def _timeout(self, within: float | None = None) -> dict[str, float | None]:
+    def _timeout(self, within: float | None = None) -> dict[str, float]:
         """Limits of one connection: the client's own, ours for silence, and ``within``."""
         longest = self.timing.silence if within is None else min(within, self.timing.silence)
         limits = {name: self.request.timeout.get(name) for name in ("connect", "write", "pool")}
@@ -285,7 +284,4 @@ class Link:
             for name, limit in limits.items()
         }
         timeout["read"] = max(_SHORTEST_TIMEOUT, min(longest, self._patience()))
-        return dict(timeout)
-
-    def _not_ours(self, opened: Opened, cause: Exception | None = None) -> NoReturn:
-        raise self.not_ours(opened) from cause
+        return timeout
