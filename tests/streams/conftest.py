@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import functools
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from durable_streams_server import Log
+from streams.gate import PATIENCE
 from streams.serving import Served, served
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 
 @pytest.fixture
@@ -32,3 +36,26 @@ async def server() -> AsyncIterator[Served]:
     """Give a server on a socket, with a log in memory."""
     async with served() as running:
         yield running
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bound every asynchronous test from inside its loop.
+
+    The time limit of the suite interrupts the loop itself, after which nothing of it can be torn
+    down; a test that waits for what never comes would take all others with it.
+    """
+    folder = Path(__file__).parent
+    for item in items:
+        if not isinstance(item, pytest.Function) or folder not in item.path.parents:
+            continue
+        if inspect.iscoroutinefunction(item.obj):
+            item.obj = _bounded(item.obj)
+
+
+def _bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(test)
+    async def bounded(*args: Any, **kwargs: Any) -> None:
+        async with asyncio.timeout(3 * PATIENCE):
+            await test(*args, **kwargs)
+
+    return bounded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,22 +11,24 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from durable_streams_server import Limits, Log, StreamsApp
-from streams.gate import PATIENCE, UNIT
+from streams.gate import PATIENCE
 from streams.http_client import LOOPBACK, Client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-QUICK = Limits(
+NEVER = 10 * PATIENCE
+PATIENT = Limits(
     body=100_000,
     headers=4_000,
-    long_poll=5 * UNIT,
-    rotate=10 * UNIT,
-    raw_idle=5 * UNIT,
-    heartbeat=5 * UNIT,
-    send=5 * UNIT,
-    body_wait=5 * UNIT,
+    long_poll=NEVER,
+    rotate=NEVER,
+    raw_idle=NEVER,
+    heartbeat=NEVER,
+    send=NEVER,
+    body_wait=NEVER,
 )
+"""No wait of the server ends by itself before a test has lost its patience."""
 
 
 class Served(Client):
@@ -78,10 +81,13 @@ async def serving(app: Any, log: Log) -> AsyncIterator[Served]:
 
 @asynccontextmanager
 async def served(
-    limits: Limits = QUICK, store: str = "sqlite://", **options: Any
+    limits: Limits = PATIENT,
+    *,
+    store_clock: Callable[[], float] = time.time,
+    **options: Any,
 ) -> AsyncIterator[Served]:
     """Streams of a new log."""
-    async with await Log.open(store) as log:
+    async with await Log.open(clock=store_clock) as log:
         app = StreamsApp(log, limits=limits, **options)
         async with serving(app, log) as server:
             yield server

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from durable_transport.protocol import format_offset
-from streams.serving import QUICK, served
+from streams.builders import NOW
+from streams.serving import PATIENT, served
 
 if TYPE_CHECKING:
     from streams.http_client import Reply
@@ -292,12 +293,30 @@ async def test_head_tells_of_close_and_expiry(server: Served) -> None:
     assert head["stream-expires-at"] == "9999-12-31T23:59:59Z"
 
 
-async def test_head_does_not_keep_a_stream_alive(server: Served) -> None:
-    await server.put("s", Stream_TTL="1000")
-    before = await server.log.stat("s")
-    await server.ask("HEAD", "s")
-    await server.put("barrier")
-    assert await server.log.stat("s") == before
+@pytest.mark.parametrize(
+    ("method", "query", "slides"),
+    [
+        ("HEAD", "", False),
+        ("OPTIONS", "", False),
+        ("GET", "", True),
+        ("GET", "?offset=now", True),
+        ("GET", "?offset=-1&live=long-poll", True),
+        ("GET", "?offset=-1&live=sse", True),
+        ("GET", "?offset=-1&live=raw", True),
+        ("GET", "?offset=wrong", False),
+    ],
+)
+async def test_what_keeps_a_stream_alive(method: str, query: str, *, slides: bool) -> None:
+    now = NOW
+    async with served(store_clock=lambda: now) as server:
+        await server.put("s", b"x", Stream_TTL="1000")
+        now += 900
+        async with server.connect() as connection:
+            await connection.request(method, f"/v1/stream/s{query}")
+            await connection.head()
+            await server.put("barrier")  # comes after the touch, if there is one
+        now += 200
+        assert (await server.get("s")).status == (200 if slides else 404)
 
 
 async def test_delete(server: Served) -> None:
@@ -354,7 +373,7 @@ async def test_a_log_that_is_closed(server: Served) -> None:
 async def test_a_body_that_declares_too_much(server: Served) -> None:
     await server.put("s", b"kept")
     async with server.connect() as connection:
-        size = QUICK.body + 1
+        size = PATIENT.body + 1
         await connection.request("POST", "/v1/stream/s", Content_Length=str(size))
         refused(await connection.reply(), 413, "body_too_large")
     assert (await server.get("s")).body == b"kept"
@@ -362,7 +381,7 @@ async def test_a_body_that_declares_too_much(server: Served) -> None:
 
 async def test_a_body_of_the_largest_size(server: Served) -> None:
     await server.put("s")
-    assert (await server.post("s", bytes(QUICK.body))).status == 204
+    assert (await server.post("s", bytes(PATIENT.body))).status == 204
 
 
 async def test_chunked_bodies(server: Served) -> None:
@@ -381,7 +400,7 @@ async def test_chunked_bodies(server: Served) -> None:
 
 
 async def test_a_body_that_does_not_come(unit: float) -> None:
-    async with served(QUICK.__class__(body_wait=0.1 * unit)) as server:
+    async with served(PATIENT.__class__(body_wait=0.1 * unit)) as server:
         await server.put("s")
         for framing in ({"Content_Length": "5"}, {"Transfer_Encoding": "chunked"}):
             async with server.connect() as connection:

@@ -15,7 +15,7 @@ from durable_transport.protocol import format_offset
 from streams.builders import NOW
 from streams.event_parser import Event, EventParser
 from streams.http_client import BodyCutError
-from streams.serving import QUICK, served
+from streams.serving import PATIENT, served
 
 if TYPE_CHECKING:
     from streams.http_client import Connection, Reply
@@ -107,7 +107,7 @@ async def test_a_poll_of_a_closed_stream_does_not_wait(server: Served, offset: s
 
 
 async def test_a_quiet_poll_ends_after_its_time(unit: float) -> None:
-    async with served(replace(QUICK, long_poll=0.05 * unit), clock=lambda: NOW) as server:
+    async with served(replace(PATIENT, long_poll=0.05 * unit), clock=lambda: NOW) as server:
         await server.put("s", b"abc")
         reply = await server.get("s?offset=now&live=long-poll")
         assert (reply.status, reply.body) == (204, b"")
@@ -235,7 +235,7 @@ async def test_payloads_forge_no_events(server: Served) -> None:
 
 
 async def test_a_quiet_answer_is_kept_alive_and_then_rotated(unit: float) -> None:
-    limits = replace(QUICK, heartbeat=0.05 * unit, rotate=0.2 * unit)
+    limits = replace(PATIENT, heartbeat=0.05 * unit, rotate=0.2 * unit)
     async with served(limits) as server:
         await server.put("s", b"x")
         async with server.live("s?offset=-1&live=sse") as (connection, _):
@@ -325,7 +325,7 @@ async def test_raw_json_is_wire_bytes(server: Served) -> None:
 @pytest.mark.parametrize("limits", [{"raw_idle": 0.05}, {"rotate": 0.05}])
 async def test_a_quiet_raw_answer_ends(limits: dict[str, float], unit: float) -> None:
     scaled = {name: value * unit for name, value in limits.items()}
-    async with served(replace(QUICK, **scaled)) as server:  # type: ignore[arg-type]
+    async with served(replace(PATIENT, **scaled)) as server:  # type: ignore[arg-type]
         await server.put("s", b"abc")
         async with server.live("s?offset=-1&live=raw") as (connection, head):
             assert await _raw(connection) == b"abc"
@@ -372,7 +372,7 @@ async def test_a_client_that_leaves_frees_its_reader(server: Served, live: str) 
 
 @pytest.mark.parametrize("live", ["sse", "raw"])
 async def test_a_client_that_takes_nothing_is_let_go(live: str, unit: float) -> None:
-    async with served(replace(QUICK, send=0.1 * unit)) as server:
+    async with served(replace(PATIENT, send=0.1 * unit)) as server:
         await server.log.transact(Create("s", data=bytes(20_000_000)))
         async with server.connect() as connection:
             await connection.request("GET", f"/v1/stream/s?offset=-1&live={live}")

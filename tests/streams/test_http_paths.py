@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from durable_streams_server import Log, StreamsApp
-from streams.serving import QUICK, Served, served, serving
+from streams.serving import PATIENT, Served, served, serving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -84,7 +84,7 @@ async def test_another_prefix() -> None:
 
 
 async def test_a_mounted_application(log: Log) -> None:
-    app = StreamsApp(log, limits=QUICK)
+    app = StreamsApp(log, limits=PATIENT)
 
     async def host(
         scope: MutableMapping[str, object],

@@ -30,6 +30,7 @@ from durable_streams_server import (
     json_items,
 )
 from durable_streams_server._sqlite import SqliteStore
+from durable_transport.protocol import MAX_POSITION, format_offset
 from streams.builders import NOW
 from streams.oracle import Oracle, batches
 
@@ -353,6 +354,29 @@ def test_every_lease_ends_with_the_process(reopen: Callable[[], SqliteStore]) ->
         assert store.orphans(NOW) == []
     with closing(reopen()) as store:
         assert [one.path for one in store.orphans(NOW)] == ["s"]
+        count = store._writer.exec_driver_sql("SELECT count(*) FROM nodes")
+        assert count.scalar_one() == 0, "leases of the dead do not pile up"
+
+
+# --------------------------------------------------------------------------- positions
+
+
+def test_positions_go_up_to_the_largest_and_no_further(store: SqliteStore) -> None:
+    one(store, Create("s", data=b"x"))
+    nearly = MAX_POSITION - 5
+    store._writer.exec_driver_sql("UPDATE streams SET tail = ?", (nearly,))
+    store._writer.exec_driver_sql("UPDATE chunks SET end_offset = ?", (nearly,))
+    store._forget()
+    appended = one(store, Append("s", b"12345"))
+    assert isinstance(appended, Appended)
+    assert (appended.start, appended.end) == (nearly, MAX_POSITION)
+    info = stat(store, "s")
+    assert store.read(info, nearly, MANY) == b"12345"
+    assert len(format_offset(info.tail)) == len(format_offset(0))
+    with pytest.raises((StorageError, OverflowError)):
+        one(store, Append("s", b"6"))
+    assert stat(store, "s") == info
+    assert store.read(info, nearly, MANY) == b"12345"
 
 
 # --------------------------------------------------------------------------- groups

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import resource
+import sqlite3
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from durable_streams_server import (
     Appended,
     Create,
     Delete,
+    Duplicate,
     Heartbeat,
     Log,
     Producer,
@@ -98,6 +100,32 @@ def test_a_failed_commit_is_as_if_nobody_had_asked(store: SqliteStore, place: st
     assert content(store, "s") == b"kept!"
     one(store, Create("owned", owner="node"))
     assert [one.path for one in store.orphans(NOW)] == ["owned"], "no lease was noted"
+
+
+@pytest.mark.parametrize("error", [sqlite3.OperationalError("lost"), KeyError("lost")])
+def test_a_commit_whose_answer_is_lost_is_looked_up(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The disk has it and the caller was told that it failed: the truth is the disk's."""
+    one(store, Create("s", data=b"kept"))
+    execute = store._writer.exec_driver_sql
+
+    def losing(sql: str, values: Any = ()) -> Any:
+        result = execute(sql, values)
+        if sql == "COMMIT":
+            raise error
+        return result
+
+    append = Append("s", b"!", producer=PRODUCER)
+    with monkeypatch.context() as patched:
+        patched.setattr(store._writer, "exec_driver_sql", losing)
+        with pytest.raises((StorageError, KeyError)):
+            one(store, append)
+    assert isinstance(one(store, append), Duplicate)
+    more = one(store, Append("s", b"?"))
+    assert isinstance(more, Appended)
+    assert more.start == len(b"kept!")
+    assert content(store, "s") == b"kept!?"
 
 
 def test_a_full_disk_refuses_and_recovers(store: SqliteStore) -> None:
