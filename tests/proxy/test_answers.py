@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durable_proxy._answers import Accepted, Rejected, answer_from
+from durable_proxy._answers import Accepted, answer_from
 from durable_proxy._errors import Refusal
 from durable_proxy._lifecycle import Ending, Event
-from durable_transport.protocol import ControlMessage, ErrorCode, StartPayload
+from durable_transport.protocol import (
+    ControlEvent,
+    ControlMessage,
+    ErrorCode,
+    Rejected,
+    StartPayload,
+    TerminalCode,
+    TerminalPayload,
+)
 
 START = StartPayload(status=201, content_type="text/plain", headers=[("x-a", "1")])
 
@@ -47,6 +57,23 @@ def test_a_rejection_survives_the_log(
     status: int, headers: tuple[tuple[str, str], ...], body: bytes
 ) -> None:
     rejected = Rejected(status, headers, body)
-    record = Ending(Event.REJECTED, "no", rejected.to_payload()).record(0)
+    record = Ending(Event.REJECTED, "no", rejected).record(0)
     again = ControlMessage.model_validate_json(record.to_json())
     assert answer_from([again]) == rejected
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        None,
+        {},
+        {"status": 429, "headers": [], "body": "not base64"},
+        {"status": 429, "headers": [1], "body": ""},
+        {"status": 429, "headers": [["a"]], "body": ""},
+        {"status": "429", "headers": [], "body": ""},
+    ],
+)
+def test_a_rejection_that_cannot_be_read_is_a_refusal(response: dict[str, Any] | None) -> None:
+    payload = TerminalPayload(code=TerminalCode.UPSTREAM_REJECTED, message="why", response=response)
+    record = ControlMessage.terminal(ControlEvent.ERROR, 0, payload)
+    assert answer_from([record]) == Refusal(ErrorCode.GENERATION_LOST, "why")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from durable_proxy._answers import Accepted, Rejected
+from durable_proxy._answers import Accepted
 from durable_proxy._errors import Refusal
 from durable_proxy._generations import LOST, SHUTTING_DOWN
 from durable_proxy._lifecycle import Ending, Event
 from durable_proxy._reaper import orphaned_generations, reap
 from durable_streams_server import Append, Create, Created, Log
-from durable_transport.protocol import ErrorCode, TerminalCode
+from durable_transport.protocol import ErrorCode, Rejected, TerminalCode
 from proxy.harness import UNIT, control, data, eventually, generations, start_request, terminal
 from proxy.wire import Wire, pieces, upstream, whole
 

@@ -13,10 +13,10 @@ SOURCE = Path(durable_proxy.__file__).parent
 
 PURE = {
     "_allowlist.py": {"collections.abc", "dataclasses", "typing"},
-    "_answers.py": {"base64", "collections.abc", "dataclasses", "typing"},
+    "_answers.py": {"collections.abc", "dataclasses"},
     "_errors.py": {"collections.abc", "dataclasses", "types"},
     "_headers.py": {"collections.abc"},
-    "_lifecycle.py": {"collections.abc", "dataclasses", "enum", "types", "typing"},
+    "_lifecycle.py": {"collections.abc", "dataclasses", "enum", "types"},
     "_start_request.py": {"dataclasses", "re", "uuid"},
     "_urls.py": {"dataclasses", "ipaddress", "re"},
 }

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from durable_proxy import Limits, Timeouts
-from durable_proxy._answers import Accepted, Rejected
+from durable_proxy._answers import Accepted
 from durable_proxy._errors import Refusal
-from durable_transport.protocol import ErrorCode, TerminalCode
+from durable_transport.protocol import ErrorCode, Rejected, TerminalCode
 from proxy.harness import UNIT, control, data, eventually, generations, start_request, terminal
 from proxy.wire import LOOPBACK, Wire, pieces, upstream, whole
 

@@ -4,16 +4,15 @@ Everybody who asks for a generation gets the answer from its control stream, who
 and on whichever node; so a second start is answered as the first.
 """
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from durable_proxy._errors import Refusal
 from durable_transport.protocol import (
     ControlEvent,
     ControlMessage,
     ErrorCode,
+    Rejected,
     StartPayload,
     TerminalCode,
 )
@@ -26,35 +25,9 @@ class Accepted:
     start: StartPayload
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The upstream's own answer, not 2xx."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-
-    def to_payload(self) -> dict[str, Any]:
-        """The ``response`` of a terminal record."""
-        return {
-            "status": self.status,
-            "headers": [list(header) for header in self.headers],
-            "body": base64.b64encode(self.body).decode("ascii"),
-        }
-
-    @classmethod
-    def from_payload(cls, payload: dict[str, Any]) -> "Rejected":
-        """Read `to_payload` back."""
-        return cls(
-            status=int(payload["status"]),
-            headers=tuple((str(name), str(value)) for name, value in payload["headers"]),
-            body=base64.b64decode(payload["body"]),
-        )
-
-
 Answer = Accepted | Rejected | Refusal
 
-_REFUSALS = {
+_REFUSALS: dict[str | None, ErrorCode] = {
     TerminalCode.UPSTREAM_UNREACHABLE: ErrorCode.UPSTREAM_UNREACHABLE,
     TerminalCode.UPSTREAM_TIMEOUT: ErrorCode.UPSTREAM_TIMEOUT,
     TerminalCode.STORAGE_ERROR: ErrorCode.STORAGE_UNAVAILABLE,
@@ -74,11 +47,7 @@ def answer_from(messages: Sequence[ControlMessage]) -> Answer | None:
 
 def _answer_of_the_end(record: ControlMessage) -> Rejected | Refusal:
     payload = record.terminal_payload()
-    if payload.code == TerminalCode.UPSTREAM_REJECTED and payload.response is not None:
-        return Rejected.from_payload(payload.response)
-    code = next(
-        (refusal for terminal, refusal in _REFUSALS.items() if terminal == payload.code),
-        ErrorCode.GENERATION_LOST,
-    )
-    message = payload.message or "the generation ended before the upstream answered"
-    return Refusal(code, message)
+    if payload.rejected is not None:
+        return payload.rejected
+    code = _REFUSALS.get(payload.code, ErrorCode.GENERATION_LOST)
+    return Refusal(code, payload.message or "the generation ended before the upstream answered")

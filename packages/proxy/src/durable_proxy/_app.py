@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from durable_proxy._allowlist import Allowlist
-from durable_proxy._answers import Accepted, Answer, Rejected
+from durable_proxy._answers import Accepted, Answer
 from durable_proxy._errors import RETRY_AFTER, Refusal, RefusedError
 from durable_proxy._live import LiveBody
 from durable_proxy._service import Options, Proxy
@@ -35,6 +35,7 @@ from durable_streams_server import Log, LogError, StorageError, StreamsApp
 from durable_transport.protocol import (
     ErrorCode,
     ProxyHeader,
+    Rejected,
     StartAnswer,
     StreamHeader,
 )

@@ -26,11 +26,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
 
 from durable_transport.protocol import (
     ControlEvent,
     ControlMessage,
+    Rejected,
     TerminalCode,
     TerminalPayload,
 )
@@ -160,12 +160,12 @@ class Ending:
     """How a generation ends: the event, and what its reader should be told.
 
     Attributes:
-        response: The upstream's own answer, for `Event.REJECTED` only.
+        rejected: The upstream's own answer, for `Event.REJECTED` only.
     """
 
     event: Event
     message: str | None = None
-    response: dict[str, Any] | None = None
+    rejected: Rejected | None = None
 
     def record(self, position: int) -> ControlMessage:
         """The terminal record of a generation whose data ends at byte ``position``."""
@@ -173,7 +173,8 @@ class Ending:
         if code is None:
             payload = TerminalPayload(finish_reason="complete")
             return ControlMessage.terminal(ControlEvent.DONE, position, payload)
-        payload = TerminalPayload(code=code, message=self.message, response=self.response)
+        response = None if self.rejected is None else self.rejected.to_payload()
+        payload = TerminalPayload(code=code, message=self.message, response=response)
         return ControlMessage.terminal(ControlEvent.ERROR, position, payload)
 
 

@@ -12,11 +12,10 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
 
-from durable_proxy._answers import Rejected
 from durable_proxy._headers import forwardable_headers
 from durable_proxy._lifecycle import Ending, Event
 from durable_proxy._start_request import StartRequest
-from durable_transport.protocol import StartPayload
+from durable_transport.protocol import Rejected, StartPayload
 
 ERROR_BODY_SECONDS = 10.0
 """How long the body of an upstream's error answer may take."""
@@ -185,8 +184,7 @@ class UpstreamAnswer:
         if self._content_type is not None:
             headers.insert(0, ("content-type", self._content_type))
         rejected = Rejected(status, tuple(headers), bytes(body))
-        message = f"{self._origin} answered {status}"
-        return Ending(Event.REJECTED, message, rejected.to_payload())
+        return Ending(Event.REJECTED, f"{self._origin} answered {status}", rejected)
 
     async def copy_to(self, sink: Sink) -> None:
         """Give the body to ``sink`` piece by piece, as it comes, until its promised end.

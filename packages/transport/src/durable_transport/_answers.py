@@ -1,6 +1,5 @@
 """Understanding the proxy's answers, and writing the head of ours."""
 
-import base64
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from durable_transport.protocol import (
     HOP_BY_HOP_HEADERS,
     ControlMessage,
     ProxyHeader,
-    TerminalPayload,
 )
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
@@ -114,18 +112,6 @@ def _upstream_request_ids(headers: list[tuple[str, str]], progress: Progress) ->
     ours = str(wire_id(progress.request_id))
     name = ProxyHeader.REQUEST_ID.lower()
     return [value for key, value in headers if key.lower() == name and value != ours]
-
-
-def rejection_of(payload: TerminalPayload) -> tuple[int, list[tuple[str, str]], bytes] | None:
-    """The upstream's own answer as the control stream has it, None when it does not."""
-    match payload.response:
-        case {"status": int(status), "headers": list(headers), "body": str(body)}:
-            try:
-                pairs = [(str(name), str(value)) for name, value in headers]
-                return status, pairs, base64.b64decode(body, validate=True)
-            except (ValueError, TypeError):
-                return None
-    return None
 
 
 def _is_passed_on(name: str, set_by_us: Iterable[str]) -> bool:

@@ -20,7 +20,6 @@ from durable_transport._answers import (
     is_success,
     is_temporary,
     live_headers,
-    rejection_of,
     trouble_of,
     whole_headers,
 )
@@ -57,7 +56,6 @@ from durable_transport.protocol import (
     InvalidOffsetError,
     ProxyHeader,
     StreamHeader,
-    TerminalCode,
     parse_offset,
 )
 
@@ -242,10 +240,10 @@ class Generation:
         outcome = merge.outcome
         if isinstance(outcome, Failed) and start is None:
             yield from self._finish()
-            rejection = rejection_of(outcome.payload)
-            if outcome.code == TerminalCode.UPSTREAM_REJECTED and rejection is not None:
-                status, headers, body = rejection
-                return Answer(status, whole_headers(headers, self.progress), body)
+            rejected = outcome.payload.rejected
+            if rejected is not None:
+                headers = whole_headers(rejected.headers, self.progress)
+                return Answer(rejected.status, headers, rejected.body)
             raise self._link.error(ended_as(outcome.code), outcome.message, code=outcome.code)
         if isinstance(merge.verdict, Completed) and not self._request.from_start:
             # Everything was consumed before: nothing is active, only the pointer was still there.

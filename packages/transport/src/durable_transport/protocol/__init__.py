@@ -7,6 +7,7 @@ from durable_transport.protocol._codes import ErrorCode, TerminalCode
 from durable_transport.protocol._control import (
     ControlEvent,
     ControlMessage,
+    Rejected,
     StartPayload,
     TerminalPayload,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "GenerationPaths",
     "InvalidOffsetError",
     "ProxyHeader",
+    "Rejected",
     "StartAnswer",
     "StartPayload",
     "StreamHeader",

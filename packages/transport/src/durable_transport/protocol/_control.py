@@ -5,12 +5,15 @@
 which it holds: a reader acts on it only once it has every byte before that offset.
 """
 
+import base64
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from durable_transport.protocol._codes import TerminalCode
 from durable_transport.protocol._offsets import format_offset, parse_offset
 
 
@@ -37,17 +40,60 @@ class StartPayload(_WireModel):
     headers: list[tuple[str, str]] = Field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An upstream's own answer that is not 2xx."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def to_payload(self) -> dict[str, Any]:
+        """The ``response`` of a terminal payload."""
+        return {
+            "status": self.status,
+            "headers": [list(header) for header in self.headers],
+            "body": base64.b64encode(self.body).decode("ascii"),
+        }
+
+    @classmethod
+    def from_payload(cls, payload: dict[str, Any]) -> Self:
+        """Read `to_payload` back.
+
+        Raises:
+            ValueError: the sender wrote something else.
+        """
+        match payload:
+            case {"status": int(status), "headers": list(headers), "body": str(body)}:
+                try:
+                    pairs = tuple((str(name), str(value)) for name, value in headers)
+                except TypeError as error:
+                    raise ValueError("headers are pairs") from error
+                return cls(status, pairs, base64.b64decode(body, validate=True))
+        raise ValueError("a response has a status, headers and a body")
+
+
 class TerminalPayload(_WireModel):
     """How a generation ended.
 
     ``code`` is a `TerminalCode` for ``error`` and absent for ``done``. ``response`` is there for
-    ``upstream_rejected`` only and is the upstream's own answer.
+    ``upstream_rejected`` only: see `rejected`.
     """
 
     code: str | None = None
     message: str | None = None
     finish_reason: str | None = None
     response: dict[str, Any] | None = None
+
+    @property
+    def rejected(self) -> Rejected | None:
+        """The upstream's own answer; None when that is not how it ended, or it cannot be read."""
+        if self.code != TerminalCode.UPSTREAM_REJECTED or self.response is None:
+            return None
+        try:
+            return Rejected.from_payload(self.response)
+        except ValueError:
+            return None
 
 
 class ControlMessage(_WireModel):
