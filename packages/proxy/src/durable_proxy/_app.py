@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, assert_never
 
 import httpx2
 from fastapi import APIRouter, FastAPI, Request
@@ -25,9 +25,9 @@ from durable_proxy._service import Options, Proxy
 from durable_proxy._start_request import (
     Limits,
     StartRequest,
+    check_body_length,
     declared_length,
     parse_head,
-    refuse_body,
 )
 from durable_proxy._upstream import Timeouts
 from durable_streams_server import Limits as StreamLimits
@@ -142,9 +142,9 @@ def _routes(proxy: Proxy, public_url: str | None) -> APIRouter:
         """Send a request upstream once, and write its answer to the log."""
         try:
             wanted = await _parse(session, request_id, request, proxy.options)
-            answer = await proxy.parts.generations.start(wanted)
         except RefusedError as error:
-            answer, wanted = error.refusal, None
+            return _refuse(error.refusal)
+        answer = await proxy.parts.generations.start(wanted)
         return _render(answer, wanted, proxy, public_url or _address(request))
 
     @router.get("/health")
@@ -184,9 +184,7 @@ async def _parse(session: str, request_id: str, request: Request, options: Optio
     """
     headers, limits = request.headers.raw, options.limits
     head = parse_head(session, request_id, headers, allowlist=options.allowlist, limits=limits)
-    if isinstance(head, Refusal):
-        raise RefusedError(head)
-    _raise_if(refuse_body(declared_length(headers), limits))
+    check_body_length(declared_length(headers), limits)
     seconds = options.streams.body_wait
     try:
         async with asyncio.timeout(seconds):
@@ -203,13 +201,8 @@ async def _body(request: Request, limits: Limits) -> bytes:
     body = bytearray()
     async for piece in request.stream():
         body += piece
-        _raise_if(refuse_body(len(body), limits))
+        check_body_length(len(body), limits)
     return bytes(body)
-
-
-def _raise_if(refusal: Refusal | None) -> None:
-    if refusal is not None:
-        raise RefusedError(refusal)
 
 
 def _address(request: Request) -> str:
@@ -224,18 +217,18 @@ def _address(request: Request) -> str:
 # ---------------------------------------------------------------------- rendering
 
 
-def _render(answer: Answer, wanted: StartRequest | None, proxy: Proxy, base: str) -> Response:
+def _render(answer: Answer, wanted: StartRequest, proxy: Proxy, base: str) -> Response:
     match answer:
-        case Accepted() if wanted is not None:
-            if wanted.live:
-                return _live_body(answer, wanted, proxy)
+        case Accepted() if wanted.live:
+            return _live_body(answer, wanted, proxy)
+        case Accepted():
             return _start_answer(answer, wanted, base.rstrip("/"))
         case Rejected():
             return _rejection(answer)
         case Refusal():
             return _refuse(answer)
         case _:
-            raise AssertionError(answer)
+            assert_never(answer)
 
 
 def _start_answer(answer: Accepted, wanted: StartRequest, base: str) -> Response:

@@ -1,4 +1,4 @@
-"""``POST /api/{session}/{request}``: from headers to a `StartRequest`, or a `Refusal`. Pure.
+"""``POST /api/{session}/{request}``: from headers to a `StartRequest`, or a refusal. Pure.
 
 DESIGN section 6. The head is judged before the body is read, so that a request which cannot go
 anywhere is refused at once.
@@ -70,30 +70,34 @@ class StartRequest:
 
 def parse_head(
     session: str, request: str, headers: RawHeaders, *, allowlist: Allowlist, limits: Limits
-) -> StartRequest | Refusal:
-    """Judge everything of a start request but its body."""
-    try:
-        _check_headers(headers, limits)
-        return StartRequest(
-            session_id=_uuid(session),
-            request_id=_uuid(request),
-            method=_method(headers),
-            target=_target(headers, allowlist),
-            headers=tuple(upstream_headers(headers)),
-            live=_live(headers),
-        )
-    except RefusedError as error:
-        return error.refusal
+) -> StartRequest:
+    """Judge everything of a start request but its body.
 
-
-def refuse_body(size: int, limits: Limits) -> Refusal | None:
-    """Judge the length of a body, declared or received so far."""
-    if size <= limits.request_body_bytes:
-        return None
-    return Refusal(
-        ErrorCode.BODY_TOO_LARGE,
-        f"the request body is larger than {limits.request_body_bytes} bytes, the proxy's limit",
+    Raises:
+        RefusedError: it cannot go anywhere.
+    """
+    _check_headers(headers, limits)
+    return StartRequest(
+        session_id=_uuid(session),
+        request_id=_uuid(request),
+        method=_method(headers),
+        target=_target(headers, allowlist),
+        headers=tuple(upstream_headers(headers)),
+        live=_live(headers),
     )
+
+
+def check_body_length(length: int, limits: Limits) -> None:
+    """Judge the length of a body, declared or received so far.
+
+    Raises:
+        RefusedError: it is too long.
+    """
+    if length > limits.request_body_bytes:
+        raise _refused(
+            ErrorCode.BODY_TOO_LARGE,
+            f"the request body is larger than {limits.request_body_bytes} bytes, the proxy's limit",
+        )
 
 
 def declared_length(headers: RawHeaders) -> int:
