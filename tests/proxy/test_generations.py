@@ -222,6 +222,12 @@ async def test_a_drain_waits_refuses_what_is_new_and_ends_the_rest(log: Log) -> 
         assert running.active == 0
 
 
+async def test_whoever_comes_after_the_log_was_closed_is_told_of_the_shutdown() -> None:
+    async with await Log.open("sqlite://") as log, generations(log) as running:
+        await log.close()
+        assert await running.start(start_request("http://127.0.0.1:9")) == SHUTTING_DOWN
+
+
 async def test_who_waits_for_an_answer_is_told_of_the_shutdown(log: Log) -> None:
     async def script(_wire: Wire) -> None:
         await asyncio.sleep(60 * UNIT)

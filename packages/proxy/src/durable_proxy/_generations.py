@@ -17,6 +17,7 @@ from durable_proxy._relay import FencedError, Relay
 from durable_proxy._start_request import Limits, StartRequest
 from durable_proxy._upstream import Upstream
 from durable_streams_server import (
+    ConfigMismatch,
     Create,
     Created,
     Delete,
@@ -24,7 +25,6 @@ from durable_streams_server import (
     LogClosedError,
     LogError,
     Outcome,
-    StreamInfo,
     StreamNotFoundError,
     json_items,
 )
@@ -81,10 +81,10 @@ class Generations:
             StorageError: the store failed.
         """
         for _ in range(CLAIM_ATTEMPTS):
-            # A task of its own: whoever is cancelled between the creation of the streams and the
-            # start of the relay must not leave streams that nobody writes.
-            await asyncio.shield(self._spawn(self._claim(request)))
             try:
+                # A task of its own: whoever is cancelled between the creation of the streams and
+                # the start of the relay must not leave streams that nobody writes.
+                await asyncio.shield(self._spawn(self._claim(request)))
                 return await self._answer(request.paths)
             except StreamNotFoundError:
                 if self._draining:
@@ -122,8 +122,11 @@ class Generations:
         if _is_created(outcomes):
             self._run(request)
             return
-        control = _stream_of(outcomes[0])
-        if control is None or not control.closed or not await self._may_repeat(control.path):
+        # An open control stream is as it was asked for; one that is closed is not.
+        if not isinstance(outcomes[0], ConfigMismatch):
+            return
+        control = outcomes[0].stream
+        if not control.closed or not await self._may_repeat(control.path):
             return
         data = await self._log.stat(request.paths.data)
         if data is None:
@@ -210,10 +213,6 @@ class Generations:
 
 def _is_created(outcomes: tuple[Outcome, ...]) -> bool:
     return all(isinstance(outcome, Created) for outcome in outcomes)
-
-
-def _stream_of(outcome: Outcome) -> StreamInfo | None:
-    return getattr(outcome, "stream", None)
 
 
 def _messages(records: bytes) -> list[ControlMessage]:
