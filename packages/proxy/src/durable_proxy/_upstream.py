@@ -10,6 +10,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
+import anyio.lowlevel
 import httpx2
 
 from durable_proxy._headers import forwardable_headers
@@ -121,6 +122,9 @@ async def open_upstream(
     if client is not None:
         yield Upstream(timeouts, client)
         return
+    # anyio looks its backend up at the first use, which takes a tenth of a second: not while
+    # answers are running.
+    await anyio.lowlevel.checkpoint()
     # In a thread, because making a client reads certificates from disk.
     async with await asyncio.to_thread(_make_client) as own:
         yield Upstream(timeouts, own)
