@@ -100,25 +100,24 @@ def upstream_headers(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
     The body is asked for uncompressed: the log has it as it is read, and what has to be unpacked
     first is late by a buffer.
     """
-    dropped = _NOT_UPSTREAM | HOP_BY_HOP_HEADERS | _named_by(headers, "connection")
-    dropped |= _named_by(headers, ProxyHeader.STRIP.lower())
+    texts = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
+    listed = _listed_by({"connection", ProxyHeader.STRIP.lower()}, texts)
+    dropped = _NOT_UPSTREAM | HOP_BY_HOP_HEADERS | listed
     kept = [
-        (name, value)
-        for name, value in headers
-        if (text := name.decode("latin-1").lower()) not in dropped
-        and not text.startswith(_NOT_UPSTREAM_PREFIXES)
+        header
+        for header, (name, _) in zip(headers, texts, strict=True)
+        if name not in dropped and not name.startswith(_NOT_UPSTREAM_PREFIXES)
     ]
     return [*kept, (b"accept-encoding", b"identity")]
 
 
-def _named_by(headers: RawHeaders, header: str) -> frozenset[str]:
-    """The header names that another header lists."""
+def _listed_by(listing: set[str], headers: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """The header names that the values of some headers list."""
     return frozenset(
         item.strip().lower()
         for name, value in headers
-        if name.decode("latin-1").lower() == header
-        for item in value.decode("latin-1").split(",")
-        if item.strip()
+        if name in listing
+        for item in value.split(",")
     )
 
 
@@ -128,13 +127,7 @@ def forwardable_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, s
     ``content-type`` is not among them: it has a place of its own wherever these go.
     """
     lowered = [(name.lower(), value) for name, value in headers]
-    dropped = _NOT_DOWNSTREAM | HOP_BY_HOP_HEADERS
-    dropped |= {
-        item.strip().lower()
-        for name, value in lowered
-        if name == "connection"
-        for item in value.split(",")
-    }
+    dropped = _NOT_DOWNSTREAM | HOP_BY_HOP_HEADERS | _listed_by({"connection"}, lowered)
     return [
         (name, value)
         for name, value in lowered
