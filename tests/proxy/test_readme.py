@@ -61,4 +61,4 @@ def test_every_option_variable_and_code_is_described() -> None:
         variables |= {alias} if isinstance(alias, str) else set(getattr(alias, "choices", ()))
     assert {str(one) for one in variables} <= described
     undescribed = {code.value for code in STATUS} - described
-    assert undescribed <= {"internal", "upstream_protocol"}
+    assert undescribed <= {"internal"}

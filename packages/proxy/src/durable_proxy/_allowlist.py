@@ -180,11 +180,6 @@ class Allowlist:
         """
         return cls(tuple(map(Pattern.parse, patterns)), any_upstream)
 
-    @property
-    def is_empty(self) -> bool:
-        """Nothing is allowed."""
-        return not self.patterns and not self.any_upstream
-
     def refuse(self, target: Target) -> Refusal | None:
         """Why the target may not be called; None when it may."""
         if self.any_upstream or any(pattern.matches(target) for pattern in self.patterns):

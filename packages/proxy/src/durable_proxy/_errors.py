@@ -24,7 +24,6 @@ STATUS: Mapping[ErrorCode, int] = MappingProxyType(
         ErrorCode.HEADERS_TOO_LARGE: 431,
         ErrorCode.INTERNAL: 500,
         ErrorCode.UPSTREAM_UNREACHABLE: 502,
-        ErrorCode.UPSTREAM_PROTOCOL: 502,
         ErrorCode.GENERATION_LOST: 502,
         ErrorCode.STORAGE_UNAVAILABLE: 503,
         ErrorCode.SHUTTING_DOWN: 503,

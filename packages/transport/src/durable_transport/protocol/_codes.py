@@ -41,7 +41,6 @@ class ErrorCode(StrEnum):
     UPSTREAM_NOT_ALLOWED = "upstream_not_allowed"
     UPSTREAM_UNREACHABLE = "upstream_unreachable"
     UPSTREAM_TIMEOUT = "upstream_timeout"
-    UPSTREAM_PROTOCOL = "upstream_protocol"
     GENERATION_LOST = "generation_lost"
 
     # us
