@@ -17,7 +17,7 @@ from durable_streams_server import Append, Log, LogError, Operation, StreamInfo,
 
 ORPHANED = Ending(Event.OWNER_GONE, "the proxy that relayed this answer is gone")
 
-_DATA_PATH = re.compile(r"(generations/[0-9a-f-]{36}/[0-9a-f-]{36})/(data|control)")
+_STREAM_PATH = re.compile(r"(generations/[0-9a-f-]{36}/[0-9a-f-]{36})/(data|control)")
 
 logger = logging.getLogger("durable_proxy")
 
@@ -26,7 +26,7 @@ def orphaned_generations(orphans: Iterable[StreamInfo]) -> dict[str, dict[str, S
     """Open streams without a living owner, by generation and kind (``data``, ``control``)."""
     found: dict[str, dict[str, StreamInfo]] = {}
     for stream in orphans:
-        if match := _DATA_PATH.fullmatch(stream.path):
+        if match := _STREAM_PATH.fullmatch(stream.path):
             found.setdefault(match[1], {})[match[2]] = stream
     return found
 

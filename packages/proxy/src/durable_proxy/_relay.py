@@ -14,7 +14,7 @@ from durable_proxy._pipe import Batch, Pipe
 from durable_proxy._start_request import StartRequest
 from durable_proxy._upstream import Upstream, UpstreamError
 from durable_streams_server import Append, Log, Operation, StorageError, json_record
-from durable_transport.protocol import ControlMessage, GenerationPaths
+from durable_transport.protocol import ControlMessage
 
 FIRST_RETRY_SECONDS = 0.05
 LAST_RETRY_SECONDS = 5.0
@@ -35,6 +35,7 @@ class Relay:
         buffered_bytes: How much of the body may wait for the log.
 
     Attributes:
+        paths: Where the generation's streams are.
         state: As far as it is on disk.
         stalled: The store refuses writes, the terminal record among them; it is tried again.
     """
@@ -48,20 +49,15 @@ class Relay:
         error_body_bytes: int,
         buffered_bytes: int,
     ) -> None:
+        self.paths = request.paths
         self.state = State.STARTING
         self.stalled = False
         self._log = log
         self._upstream = upstream
         self._request = request
         self._error_body_bytes = error_body_bytes
-        self._paths = request.paths
         self._pipe = Pipe(buffered_bytes)
         self._position = 0
-
-    @property
-    def paths(self) -> GenerationPaths:
-        """Where the generation's streams are."""
-        return self._paths
 
     def interrupt(self, ending: Ending) -> None:
         """End the generation with what has come so far; after its end, nothing happens."""
@@ -73,12 +69,12 @@ class Relay:
         Raises:
             LogClosedError: the log was shut down first; the next process finds an orphan.
         """
-        feeder = asyncio.create_task(self._feed(), name=f"upstream {self._paths.data}")
+        feeder = asyncio.create_task(self._feed(), name=f"upstream {self.paths.data}")
         try:
             await self._write_all()
         except StorageError as error:
             feeder.cancel()
-            logger.error("%s: the store refused a write: %s", self._paths.data, error)  # noqa: TRY400 - an outage, not a defect
+            logger.error("%s: the store refused a write: %s", self.paths.data, error)  # noqa: TRY400 - an outage, not a defect
             await self._write_refused()
         finally:
             feeder.cancel()
@@ -92,7 +88,7 @@ class Relay:
         except UpstreamError as error:
             self._pipe.end(error.ending)
         except Exception:
-            logger.exception("%s: the relay failed", self._paths.data)
+            logger.exception("%s: the relay failed", self.paths.data)
             self._pipe.end(Ending(Event.OWNER_GONE, "the proxy failed while it relayed the answer"))
 
     async def _receive(self) -> None:
@@ -122,13 +118,13 @@ class Relay:
         operations: list[Operation] = []
         if batch.start is not None:
             record = json_record(ControlMessage.start(batch.start).to_json())
-            operations.append(Append(self._paths.control, record, owner=node))
+            operations.append(Append(self.paths.control, record, owner=node))
         if batch.data or batch.ending is not None:
             close = batch.ending is not None
-            operations.append(Append(self._paths.data, batch.data, close=close, owner=node))
+            operations.append(Append(self.paths.data, batch.data, close=close, owner=node))
         if batch.ending is not None:
             record = json_record(batch.ending.record(end).to_json())
-            operations.append(Append(self._paths.control, record, close=True, owner=node))
+            operations.append(Append(self.paths.control, record, close=True, owner=node))
         await self._transact(*operations)
         self._position = end
 
@@ -136,7 +132,7 @@ class Relay:
         outcomes = await self._log.transact(*operations)
         refused = [outcome for outcome in outcomes if not outcome.ok]
         if refused:
-            raise FencedError(f"{self._paths.data}: {refused[0]}")
+            raise FencedError(f"{self.paths.data}: {refused[0]}")
 
     async def _write_refused(self) -> None:
         """Write the end of a generation whose bytes the store refused, once it takes writes again.
@@ -149,7 +145,7 @@ class Relay:
         delay = FIRST_RETRY_SECONDS
         while True:
             try:
-                stream = await self._log.stat(self._paths.data)
+                stream = await self._log.stat(self.paths.data)
                 # Where the data ends is asked for: a write that failed may yet have been made.
                 self._position = self._position if stream is None else stream.tail
                 await self._write(Batch(None, b"", ending))

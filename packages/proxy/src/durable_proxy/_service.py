@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import httpx2
 
@@ -30,12 +30,12 @@ class Options:
     """What a proxy is told once, at its start."""
 
     allowlist: Allowlist
-    limits: Limits = field(default_factory=Limits)
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    lease_seconds: float = 10.0
-    drain_seconds: float = 20.0
-    streams: StreamLimits = field(default_factory=StreamLimits)
-    client: httpx2.AsyncClient | None = None
+    limits: Limits
+    timeouts: Timeouts
+    lease_seconds: float
+    drain_seconds: float
+    streams: StreamLimits
+    client: httpx2.AsyncClient | None
 
 
 @dataclass(slots=True)
