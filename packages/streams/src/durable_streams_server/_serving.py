@@ -1,6 +1,7 @@
 """Running an ASGI application the way our commands do: bind first, drain on a signal."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -119,6 +120,9 @@ async def serve(
             finished and send waiting readers home. A second SIGINT cuts it short.
         on_ready: Called with the server's URL when requests and signals are heard.
     """
+    # What is there now stays for good: the collector need not go through it again and again.
+    gc.collect()
+    gc.freeze()
     await _Server(app, listener, drain, on_ready).serve(sockets=[listener])
 
 
