@@ -36,7 +36,7 @@ from durable_streams_server import (
 from durable_streams_server import _answer as render
 from durable_streams_server._answer import Answer
 from durable_transport.protocol import ErrorCode, StreamHeader, format_offset
-from streams.builders import chunk, stream
+from streams.builders import NOW, chunk, stream
 
 ROOT = Path(durable_streams_server.__file__).parent
 OPEN, CLOSED = stream(tail=7), stream(tail=7, closed=True)
@@ -315,3 +315,24 @@ def test_raw_head(fields: dict[str, bool], position: int, *, closed: bool) -> No
     headers = _headers(render.of_raw(stream(tail=7, **fields), position))
     assert headers["stream-next-offset"] == format_offset(position)
     assert ("stream-closed" in headers) is closed
+
+
+@pytest.mark.parametrize(
+    ("fields", "replaceable", "cached"),
+    [
+        ({}, False, True),
+        ({"closed": True}, False, True),
+        ({}, True, False),
+        ({"ttl_seconds": 5}, False, False),
+        ({"expires_at": NOW + 5}, False, False),
+    ],
+)
+def test_only_streams_that_stay_are_cached_unasked(
+    fields: dict[str, Any], *, replaceable: bool, cached: bool
+) -> None:
+    answer = render.of_chunk(
+        chunk(b"data", **fields), if_none_match=None, cursor=None, replaceable=replaceable
+    )
+    cache = dict(answer.headers)[b"cache-control"]
+    assert cache.startswith(b"private, max-age=") == cached
+    assert (cache == b"private, no-cache") != cached

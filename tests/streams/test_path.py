@@ -91,3 +91,14 @@ def test_names_survive_the_way_through_a_url(segments: list[str]) -> None:
     raw = "/".join(quote(segment, safe="") for segment in segments)
     name = _canonical(raw)
     assert [unquote_to_bytes(part).decode() for part in name.split("/")] == segments
+
+
+@pytest.mark.parametrize("raw", ["__ds", "__ds/", "__ds/subscriptions/a", "%5F_ds/keys"])
+def test_reserved_paths_are_no_streams(raw: str) -> None:
+    with pytest.raises(InvalidPathError, match="reserved"):
+        stream_path(raw)
+
+
+def test_a_path_that_only_looks_reserved_is_a_stream() -> None:
+    assert stream_path("__dsx/a") == "__dsx/a"
+    assert stream_path("a/__ds") == "a/__ds"

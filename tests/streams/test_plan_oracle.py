@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import count
 from typing import TYPE_CHECKING
 
 from hypothesis import given
+from hypothesis import strategies as st
 
+from durable_streams_server import Append, Create, Delete, Fork, Heartbeat, Producer
 from durable_streams_server._plan import Effects, Planner, ProducerState, State
 from streams.builders import NOW
 from streams.oracle import Oracle, batches
@@ -62,3 +65,33 @@ def test_effects_add_up_to_what_the_oracle_holds(plan: list[list[tuple[Operation
     for batch in plan:
         assert disk.commit(batch) == [oracle.run(group) for group in batch]
         assert disk.contents() == oracle.contents()
+
+
+FORKS = st.lists(
+    st.sampled_from(
+        [
+            *(Create("fork", fork=Fork("a"), data=data) for data in (b"", b"own")),
+            Create("b", fork=Fork("fork"), ttl_seconds=5),
+            *(Delete(path) for path in ("a", "b", "fork")),
+            Append("fork", b"more", producer=Producer("p", 0, 0)),
+            Create("a", data=b"x", expires_at=NOW - 1),
+            Heartbeat("n", NOW),
+            Append("nowhere", b"refused"),
+        ]
+    ),
+    max_size=6,
+).map(tuple)
+
+
+@given(st.lists(st.one_of(batches.map(lambda plan: plan[0] if plan else []), st.lists(FORKS))))
+def test_a_refused_group_leaves_everything_as_it_was(
+    plan: list[list[tuple[Operation, ...]]],
+) -> None:
+    ids = count(1)
+    planner = Planner(State(), NOW, lambda: next(ids))
+    for batch in plan:
+        for group in batch:
+            before = deepcopy((planner.state, planner.effects))
+            outcomes = planner.run(group)
+            if len(group) > 1 and not all(outcome.ok for outcome in outcomes):
+                assert (planner.state, planner.effects) == before

@@ -27,7 +27,7 @@ PURE = {
 
 STANDARD = {
     "base64", "bisect", "collections", "collections.abc", "dataclasses", "datetime", "enum",
-    "http", "json", "math", "re", "typing", "urllib.parse",
+    "functools", "http", "json", "math", "re", "typing", "urllib.parse",
 }  # fmt: skip
 LIBRARIES = {"_json_mode": {"pydantic_core"}, "_tail": {"asyncio"}}
 """JSON is parsed by a library; a tail hands out futures, and a future needs no loop to be made."""

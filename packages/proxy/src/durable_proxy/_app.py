@@ -113,8 +113,13 @@ def _assemble(proxy: Proxy, public_url: str | None) -> FastAPI:
             yield
 
     # The data plane: plain ASGI, and only to read; nobody but a relay writes.
+    # A start that the upstream refused is replaced by the next attempt with the same ids.
     streams = StreamsApp(
-        lambda: proxy.parts.log, prefix="", read_only=True, limits=proxy.options.streams
+        lambda: proxy.parts.log,
+        prefix="",
+        read_only=True,
+        replaceable=True,
+        limits=proxy.options.streams,
     )
     app = FastAPI(title="durable-proxy", version=__version__, lifespan=lifespan)
     app.state.proxy = proxy

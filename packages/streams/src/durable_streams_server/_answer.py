@@ -65,6 +65,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 READ_METHODS = ("GET", "HEAD", "OPTIONS")
 
 CATCH_UP_CACHE = b"private, max-age=60, stale-while-revalidate=300"
+REVALIDATE = b"private, no-cache"
 NO_STORE = b"no-store"
 LIVE_CACHE = b"no-cache, no-transform"
 
@@ -233,8 +234,17 @@ def etag(chunk: Chunk) -> str:
     return f'"{chunk.stream.id}:{chunk.start}:{chunk.end}{closed}"'
 
 
-def of_chunk(chunk: Chunk, *, if_none_match: str | None, cursor: str | None) -> Answer:
-    """The answer to a catch-up read, or to a long-poll that has something to say."""
+def of_chunk(
+    chunk: Chunk, *, if_none_match: str | None, cursor: str | None, replaceable: bool = False
+) -> Answer:
+    """The answer to a catch-up read, or to a long-poll that has something to say.
+
+    Args:
+        chunk: What was read.
+        if_none_match: The ETags that the client holds.
+        cursor: For a live answer.
+        replaceable: The stream may be deleted and created again: caches have to ask.
+    """
     tag = etag(chunk)
     if if_none_match is not None and _matches(if_none_match, tag):
         answer = Answer(304)
@@ -243,10 +253,17 @@ def of_chunk(chunk: Chunk, *, if_none_match: str | None, cursor: str | None) -> 
         answer = Answer(200, body=json_array(data) if is_json(content_type) else data)
         answer.add("Content-Type", content_type)
     answer.add("ETag", tag)
-    # An empty answer at an open tail is true for a moment only; bytes at a position are for ever.
-    stable = bool(chunk.data) or chunk.closed
-    answer.headers.append((b"cache-control", CATCH_UP_CACHE if stable else NO_STORE))
+    answer.headers.append((b"cache-control", _cache_control(chunk, replaceable=replaceable)))
     return _at_chunk(answer, chunk, cursor)
+
+
+def _cache_control(chunk: Chunk, *, replaceable: bool) -> bytes:
+    # An empty answer at an open tail is true for a moment only; bytes at a position stay what
+    # they are for as long as the stream is there.
+    if not chunk.data and not chunk.closed:
+        return NO_STORE
+    mortal = chunk.stream.ttl_seconds is not None or chunk.stream.expires_at is not None
+    return REVALIDATE if mortal or replaceable else CATCH_UP_CACHE
 
 
 def of_now(chunk: Chunk) -> Answer:

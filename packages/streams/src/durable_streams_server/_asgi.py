@@ -61,6 +61,8 @@ class StreamsApp:
         log: Where the streams are; or a function that gives it, for a log opened later.
         prefix: Path before the stream's own path, relative to where the application is mounted.
         read_only: Refuse everything but GET, HEAD and OPTIONS.
+        replaceable: Streams may be deleted and created again under their URL, so caches are told
+            to ask each time instead of trusting an answer for a minute.
         limits: Bounds of one request.
         clock: Epoch seconds, for cursors.
     """
@@ -71,11 +73,13 @@ class StreamsApp:
         *,
         prefix: str = "/v1/stream",
         read_only: bool = False,
+        replaceable: bool = False,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._log = log
         self._prefix = prefix.rstrip("/") + "/"
+        self._replaceable = replaceable
         self._methods = render.READ_METHODS if read_only else render.METHODS
         self._limits = limits or Limits()
         self._clock = clock
@@ -179,7 +183,7 @@ class StreamsApp:
                     return render.of_now(await reader.read())
                 case None:
                     chunk = await reader.read()
-                    return render.of_chunk(chunk, if_none_match=request.if_none_match, cursor=None)
+                    return self._chunk(chunk, request, cursor=None)
                 case Live.LONG_POLL:
                     return await self._long_poll(reader, request, exchange)
                 case Live.SSE:
@@ -197,7 +201,15 @@ class StreamsApp:
         cursor = next_cursor(request.cursor, self._clock(), random.random())  # noqa: S311 - spreads load
         if not chunk.data:
             return render.of_quiet_poll(chunk, cursor)
-        return render.of_chunk(chunk, if_none_match=request.if_none_match, cursor=cursor)
+        return self._chunk(chunk, request, cursor)
+
+    def _chunk(self, chunk: Chunk, request: ReadRequest, cursor: str | None) -> Answer:
+        return render.of_chunk(
+            chunk,
+            if_none_match=request.if_none_match,
+            cursor=cursor,
+            replaceable=self._replaceable,
+        )
 
     async def _send_events(self, reader: Reader, request: ReadRequest, exchange: Exchange) -> None:
         """Server-sent events until the stream is closed or it is time to reconnect."""

@@ -10,6 +10,9 @@ from urllib.parse import quote, unquote_to_bytes
 MAX_PATH_LENGTH = 1024
 """Longest stream name in characters, canonically encoded."""
 
+RESERVED = "__ds"
+"""First segment of paths that are no streams (PROTOCOL section 6)."""
+
 _SAFE = "!$&'()*+,-.:;=@_~"
 _CANONICAL = re.compile(r"[A-Za-z0-9!$&'()*+,\-.:;=@_~/]*")
 
@@ -22,7 +25,7 @@ def stream_path(raw: str) -> str:
     """The canonical name for the part of a URL's raw path that follows the prefix.
 
     Raises:
-        InvalidPathError: empty, too long, dot segments, NUL, or not UTF-8.
+        InvalidPathError: empty, too long, reserved, dot segments, NUL, or not UTF-8.
     """
     if not raw:
         raise InvalidPathError("the URL names no stream: add a path after the prefix")
@@ -31,6 +34,8 @@ def stream_path(raw: str) -> str:
         raise InvalidPathError(f"a stream's path has at most {MAX_PATH_LENGTH} characters")
     if "." in path and any(segment in (".", "..") for segment in path.split("/")):
         raise InvalidPathError("a stream's path has no . or .. segments")
+    if path == RESERVED or path.startswith(RESERVED + "/"):
+        raise InvalidPathError(f"{RESERVED}/ is reserved for subscriptions; choose another path")
     return path
 
 

@@ -21,6 +21,8 @@ A group of operations is all or nothing: one refusal and none of it happens.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 from durable_streams_server._model import (
     DEFAULT_CONTENT_TYPE,
@@ -53,6 +55,9 @@ from durable_streams_server._model import (
     StreamInfo,
     Touch,
 )
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 ProducerKey = tuple[int, str]
 """Stream id and producer id."""
@@ -118,16 +123,17 @@ class Planner:
         self.effects = Effects()
         self._now = now
         self._new_id = new_id
+        self._undo: list[Callable[[], object]] = []
 
     def run(self, group: Sequence[Operation]) -> tuple[Outcome, ...]:
         """Decide one group; nothing of it happens unless every outcome is ``ok``."""
-        if len(group) == 1:
-            # The common case: a refused operation has changed nothing, so there is nothing to undo.
-            return (self._decide(group[0]),)
-        kept_state, kept_effects = _copy_state(self.state), _copy_effects(self.effects)
+        self._undo.clear()
         outcomes = tuple(self._decide(operation) for operation in group)
-        if not all(outcome.ok for outcome in outcomes):
-            self.state, self.effects = kept_state, kept_effects
+        # A single operation that is refused has changed nothing, but for a stream whose lifetime
+        # is over: that one stays removed.
+        if len(group) > 1 and not all(outcome.ok for outcome in outcomes):
+            for undo in reversed(self._undo):
+                undo()
         return outcomes
 
     def _decide(self, operation: Operation) -> Outcome:
@@ -141,8 +147,8 @@ class Planner:
             case Touch():
                 return self._touch(operation)
             case Heartbeat():
-                self.state.leases[operation.node_id] = operation.expires_at
-                self.effects.leases[operation.node_id] = operation.expires_at
+                self._set(self.state.leases, operation.node_id, operation.expires_at)
+                self._set(self.effects.leases, operation.node_id, operation.expires_at)
                 return Noted()
 
     # ------------------------------------------------------------------ operations
@@ -184,9 +190,9 @@ class Planner:
         self._put(changed)
         self._add_bytes(changed.id, op.data)
         if op.producer is not None:
-            key = (stream.id, op.producer.id)
-            self.state.producers[key] = (op.producer.epoch, op.producer.seq)
-            self.effects.producers[key] = (op.producer.epoch, op.producer.seq)
+            key, accepted = (stream.id, op.producer.id), (op.producer.epoch, op.producer.seq)
+            self._set(self.state.producers, key, accepted)
+            self._set(self.effects.producers, key, accepted)
         return Appended(changed, start, end, op.producer)
 
     def _create(self, op: Create) -> Outcome:
@@ -240,6 +246,7 @@ class Planner:
     def _put_new(self, stream: StreamInfo, data: bytes) -> Created:
         self._put(stream)
         self.effects.created.add(stream.id)
+        self._undo.append(partial(self.effects.created.discard, stream.id))
         self._add_bytes(stream.id, data)
         return Created(stream)
 
@@ -295,12 +302,17 @@ class Planner:
         return stream
 
     def _put(self, stream: StreamInfo) -> None:
-        self.state.streams[stream.path] = stream
-        self.effects.streams[stream.id] = stream
+        self._set(self.state.streams, stream.path, stream)
+        self._set(self.effects.streams, stream.id, stream)
 
     def _add_bytes(self, stream_id: int, data: bytes) -> None:
         if data:
-            self.effects.chunks.setdefault(stream_id, []).append(data)
+            pieces = self.effects.chunks.get(stream_id)
+            if pieces is None:
+                self._set(self.effects.chunks, stream_id, [data])
+            else:
+                pieces.append(data)
+                self._undo.append(pieces.pop)
 
     def _remove(self, stream: StreamInfo) -> None:
         """Delete a stream; one with forks only as far as clients can see."""
@@ -316,19 +328,29 @@ class Planner:
                 self._remove(source)
 
     def _erase(self, stream: StreamInfo) -> None:
-        del self.state.streams[stream.path]
         effects = self.effects
-        effects.streams.pop(stream.id, None)
-        effects.chunks.pop(stream.id, None)
-        effects.deleted[stream.id] = stream
-        effects.created.discard(stream.id)
-        _drop_producers(self.state.producers, stream.id)
-        _drop_producers(effects.producers, stream.id)
+        self._drop(self.state.streams, stream.path)
+        self._drop(effects.streams, stream.id)
+        self._drop(effects.chunks, stream.id)
+        self._set(effects.deleted, stream.id, stream)
+        if stream.id in effects.created:
+            effects.created.remove(stream.id)
+            self._undo.append(partial(effects.created.add, stream.id))
+        for producers in (self.state.producers, effects.producers):
+            for key in [key for key in producers if key[0] == stream.id]:
+                self._drop(producers, key)
 
+    def _set(self, mapping: dict[K, V], key: K, value: V) -> None:
+        old = mapping.get(key)
+        if old is None:
+            self._undo.append(partial(mapping.pop, key))
+        else:
+            self._undo.append(partial(mapping.__setitem__, key, old))
+        mapping[key] = value
 
-def _drop_producers(producers: dict[ProducerKey, ProducerState], stream_id: int) -> None:
-    for key in [key for key in producers if key[0] == stream_id]:
-        del producers[key]
+    def _drop(self, mapping: dict[K, V], key: K) -> None:
+        if key in mapping:
+            self._undo.append(partial(mapping.__setitem__, key, mapping.pop(key)))
 
 
 def _append_to_closed(op: Append, stream: StreamInfo) -> Duplicate | StreamClosed:
@@ -362,21 +384,6 @@ def _same_fork(op: Create, fork: Fork, stream: StreamInfo) -> bool:
             not own_lifetime
             or (op.ttl_seconds, op.expires_at) == (stream.ttl_seconds, stream.expires_at)
         )
-    )
-
-
-def _copy_state(state: State) -> State:
-    return State(dict(state.streams), dict(state.producers), dict(state.leases))
-
-
-def _copy_effects(effects: Effects) -> Effects:
-    return Effects(
-        dict(effects.streams),
-        set(effects.created),
-        dict(effects.deleted),
-        {key: list(value) for key, value in effects.chunks.items()},
-        dict(effects.producers),
-        dict(effects.leases),
     )
 
 
