@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -22,9 +23,14 @@ from durable_streams_server import (
     StoreUrlError,
     StreamNotFoundError,
 )
+from durable_streams_server import _log as log_module
 from durable_streams_server._sqlite import SqliteStore
 from durable_streams_server._tail import WINDOW_BYTES
+from durable_streams_server._url import open_store
 from streams.gate import PATIENCE, Gate
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
@@ -384,6 +390,50 @@ async def test_close_commits_what_is_queued_and_sends_readers_home(
     assert all(one.ok for (one,) in outcomes)
     async with await Log.open(url) as again:
         assert (await again.read("s")).data == b"012345678"
+
+
+async def test_everybody_who_closes_waits_for_the_one_end(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await Log.open(url)
+    gate = Gate()
+    monkeypatch.setattr(log._store, "close", gate.before(log._store.close))
+    impatient, patient = (asyncio.create_task(log.close()) for _ in range(2))
+    await gate.reached()
+    impatient.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await impatient
+    assert not patient.done()
+    gate.open()
+    await patient
+    async with await Log.open(url):
+        pass
+
+
+async def test_a_cancelled_opening_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path / 'log.sqlite'}"
+    gate, closed = Gate(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(log_module, "open_store", gate.after(open_store))
+    close = SqliteStore.close
+
+    def close_and_tell(store: SqliteStore) -> None:
+        close(store)
+        loop.call_soon_threadsafe(closed.set)
+
+    monkeypatch.setattr(SqliteStore, "close", close_and_tell)
+    opening = asyncio.create_task(Log.open(url))
+    await gate.reached()
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    gate.open()
+    await asyncio.wait_for(closed.wait(), PATIENCE)
+    monkeypatch.undo()
+    async with await Log.open(url):
+        pass
 
 
 async def test_a_closed_log_refuses_everything(url: str) -> None:

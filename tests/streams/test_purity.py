@@ -12,7 +12,7 @@ ROOT = Path(durable_streams_server.__file__).parent
 PROTOCOL = Path(durable_transport.protocol.__file__).parent
 
 PURE = {
-    "_answer": {"_json_mode", "_model"},
+    "_answer": {"_errors", "_json_mode", "_model"},
     "_cursor": set(),
     "_errors": set(),
     "_json_mode": set(),

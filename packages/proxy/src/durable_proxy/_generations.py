@@ -42,6 +42,7 @@ CONTROL_CONTENT_TYPE = "application/json"
 SHUTTING_DOWN = Refusal(
     ErrorCode.SHUTTING_DOWN, "the proxy is shutting down and starts nothing new: try again soon"
 )
+SHUT_DOWN = Ending(Event.OWNER_GONE, "the proxy was shut down")
 STALLED = Refusal(ErrorCode.STORAGE_UNAVAILABLE, "the log takes no writes at the moment")
 LOST = Refusal(ErrorCode.GENERATION_LOST, "the generation has no record of how it ended")
 
@@ -60,6 +61,7 @@ class Generations:
         self._upstream = upstream
         self._limits = limits
         self._draining = False
+        self._time_is_up = False
         self._relays: dict[GenerationPaths, Relay] = {}
         # Strong references: a task that only the loop knows may be collected in mid-air.
         self._tasks: set[asyncio.Task[None]] = set()
@@ -97,8 +99,9 @@ class Generations:
         """Start nothing new, let generations run for a while, and end the rest as orphaned."""
         self._draining = True
         await self._wait(seconds)
+        self._time_is_up = True
         for relay in self._relays.values():
-            relay.interrupt(Ending(Event.OWNER_GONE, "the proxy was shut down"))
+            relay.interrupt(SHUT_DOWN)
         await self._wait(LAST_WRITE_SECONDS)
         for task in self._tasks:
             task.cancel()
@@ -163,6 +166,8 @@ class Generations:
             buffered_bytes=self._limits.buffered_bytes,
         )
         self._relays[request.paths] = relay
+        if self._time_is_up:
+            relay.interrupt(SHUT_DOWN)
         self._spawn(self._supervise(relay))
 
     async def _supervise(self, relay: Relay) -> None:

@@ -8,26 +8,27 @@ it when the owner turns out to be alive; and an owner that comes back finds its 
 
 import asyncio
 import logging
-import re
 from collections.abc import Iterable
 from typing import NoReturn
 
 from durable_proxy._lifecycle import Ending, Event
 from durable_streams_server import Append, Log, LogError, Operation, StreamInfo, json_record
+from durable_transport.protocol import GenerationPaths, parse_generation_path
 
 ORPHANED = Ending(Event.OWNER_GONE, "the proxy that relayed this answer is gone")
-
-_STREAM_PATH = re.compile(r"(generations/[0-9a-f-]{36}/[0-9a-f-]{36})/(data|control)")
 
 logger = logging.getLogger("durable_proxy")
 
 
-def orphaned_generations(orphans: Iterable[StreamInfo]) -> dict[str, dict[str, StreamInfo]]:
+def orphaned_generations(
+    orphans: Iterable[StreamInfo],
+) -> dict[GenerationPaths, dict[str, StreamInfo]]:
     """Open streams without a living owner, by generation and kind (``data``, ``control``)."""
-    found: dict[str, dict[str, StreamInfo]] = {}
+    found: dict[GenerationPaths, dict[str, StreamInfo]] = {}
     for stream in orphans:
-        if match := _STREAM_PATH.fullmatch(stream.path):
-            found.setdefault(match[1], {})[match[2]] = stream
+        if parsed := parse_generation_path(stream.path):
+            paths, kind = parsed
+            found.setdefault(paths, {})[kind] = stream
     return found
 
 
@@ -35,15 +36,17 @@ async def reap(log: Log) -> int:
     """End every generation whose owner is gone; how many that were."""
     orphans = [stream for stream in await log.orphans() if stream.owner != log.node_id]
     ended = 0
-    for generation, streams in orphaned_generations(orphans).items():
-        outcomes = await log.transact(*await _last_rites(log, generation, streams))
+    for paths, streams in orphaned_generations(orphans).items():
+        outcomes = await log.transact(*await _last_rites(log, paths, streams))
         if all(outcome.ok for outcome in outcomes):
             ended += 1
-            logger.warning("%s: its owner is gone, it ends as orphaned", generation)
+            logger.warning("%s: its owner is gone, it ends as orphaned", paths.data)
     return ended
 
 
-async def _last_rites(log: Log, generation: str, streams: dict[str, StreamInfo]) -> list[Operation]:
+async def _last_rites(
+    log: Log, paths: GenerationPaths, streams: dict[str, StreamInfo]
+) -> list[Operation]:
     operations: list[Operation] = []
     data, control = streams.get("data"), streams.get("control")
     if data is not None:
@@ -51,7 +54,7 @@ async def _last_rites(log: Log, generation: str, streams: dict[str, StreamInfo])
     if control is not None:
         # Both are closed in one transaction, so an open control stream has open data beside it;
         # if it has not, what is there is all there will be.
-        end = data or await log.stat(f"{generation}/data")
+        end = data or await log.stat(paths.data)
         record = json_record(ORPHANED.record(end.tail if end else 0).to_json())
         operations.append(
             Append(control.path, record, close=True, owner=control.owner, reaping=True)
@@ -68,3 +71,6 @@ async def reap_forever(log: Log) -> NoReturn:
         except LogError as error:
             # The next turn tries again; until then readers of orphans wait.
             logger.warning("looking for orphans failed: %s", error)
+        except Exception:
+            # A defect, but without this loop readers of orphans would wait for ever.
+            logger.exception("looking for orphans failed")

@@ -6,6 +6,13 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import assert_never
 
+from durable_streams_server._errors import (
+    LogClosedError,
+    LogError,
+    OffsetOutOfRangeError,
+    StreamGoneError,
+    StreamNotFoundError,
+)
 from durable_streams_server._json_mode import is_json, json_array
 from durable_streams_server._model import (
     Appended,
@@ -25,6 +32,7 @@ from durable_streams_server._model import (
     NotOwner,
     Outcome,
     Producer,
+    Refused,
     SequenceConflict,
     SequenceGap,
     StaleEpoch,
@@ -123,7 +131,7 @@ def preflight() -> Answer:
     return answer
 
 
-def of_outcome(outcome: Outcome, location: str) -> Answer:  # noqa: C901, PLR0911, PLR0912 - one arm per outcome
+def of_outcome(outcome: Outcome, location: str) -> Answer:
     """What a write came to. ``location`` is the URL of the stream."""
     match outcome:
         case Created(stream):
@@ -143,6 +151,12 @@ def of_outcome(outcome: Outcome, location: str) -> Answer:  # noqa: C901, PLR091
             return answer
         case Deleted() | Noted():
             return Answer(204)
+        case _:
+            return _of_refused(outcome)
+
+
+def _of_refused(outcome: Refused) -> Answer:  # noqa: C901, PLR0911, PLR0912 - one arm per outcome
+    match outcome:
         case NotFound():
             return refusal(ErrorCode.STREAM_NOT_FOUND, "there is no stream here")
         case Gone():
@@ -191,6 +205,23 @@ def of_outcome(outcome: Outcome, location: str) -> Answer:  # noqa: C901, PLR091
             )
         case _:
             assert_never(outcome)
+
+
+def of_error(error: LogError) -> Answer:
+    """What could not be done at all. Nothing of a store's own words goes out."""
+    match error:
+        case StreamNotFoundError():
+            return refusal(ErrorCode.STREAM_NOT_FOUND, "there is no stream here")
+        case StreamGoneError():
+            return refusal(ErrorCode.STREAM_GONE, "the stream was deleted")
+        case OffsetOutOfRangeError():
+            answer = refusal(ErrorCode.OFFSET_OUT_OF_RANGE, str(error))
+            answer.add(StreamHeader.NEXT_OFFSET, format_offset(error.tail))
+            return answer
+        case LogClosedError():
+            return refusal(ErrorCode.SHUTTING_DOWN, "the server is shutting down; try again")
+        case _:
+            return refusal(ErrorCode.STORAGE_UNAVAILABLE, "the store failed; try again later")
 
 
 def _configured(status: int, stream: StreamInfo) -> Answer:

@@ -14,8 +14,7 @@ from durable_streams_server import _answer as render
 from durable_streams_server._answer import Answer, refusal
 from durable_streams_server._cursor import next_cursor
 from durable_streams_server._errors import (
-    LogClosedError,
-    OffsetOutOfRangeError,
+    LogError,
     StorageError,
     StreamGoneError,
     StreamNotFoundError,
@@ -96,7 +95,7 @@ class StreamsApp:
         except ClientGoneError:
             return
 
-    async def _answer(self, exchange: Exchange) -> Answer | None:  # noqa: PLR0911 - a table of errors
+    async def _answer(self, exchange: Exchange) -> Answer | None:
         """The answer to a request, or None when it has been sent already."""
         try:
             return await self._dispatch(exchange)
@@ -104,19 +103,10 @@ class StreamsApp:
             return refusal(error.code, error.message)
         except InvalidPathError as error:
             return refusal(ErrorCode.BAD_REQUEST, str(error))
-        except StreamNotFoundError:
-            return refusal(ErrorCode.STREAM_NOT_FOUND, "there is no stream here")
-        except StreamGoneError:
-            return refusal(ErrorCode.STREAM_GONE, "the stream was deleted")
-        except OffsetOutOfRangeError as error:
-            answer = refusal(ErrorCode.OFFSET_OUT_OF_RANGE, str(error))
-            answer.add("Stream-Next-Offset", format_offset(error.tail))
-            return answer
-        except LogClosedError:
-            return refusal(ErrorCode.SHUTTING_DOWN, "the server is shutting down; try again")
-        except StorageError:
-            logger.exception("storage failed")
-            return refusal(ErrorCode.STORAGE_UNAVAILABLE, "the store failed; try again later")
+        except LogError as error:
+            if isinstance(error, StorageError):
+                logger.exception("storage failed")
+            return render.of_error(error)
 
     async def _dispatch(self, exchange: Exchange) -> Answer | None:
         method = exchange.method

@@ -59,7 +59,7 @@ class Log:
         self._store = store
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._closing = False
+        self._end: asyncio.Task[None] | None = None
         self._failure: StorageError | None = None
         self._reads = ReadSide(store, clock)
         self._writer = Writer(store, self._deliver, clock)
@@ -80,7 +80,13 @@ class Log:
             StoreLockedError: another process has the file.
             StoreFormatError: the file is not a store of ours, or cannot be written.
         """
-        opened = await asyncio.to_thread(open_store, store)
+        opening = asyncio.ensure_future(asyncio.to_thread(open_store, store))
+        try:
+            opened = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The thread goes on, and nobody would close what it opens.
+            opening.add_done_callback(_close_unwanted)
+            raise
         log = cls(opened, lease_seconds=lease_seconds, clock=clock)
         try:
             await log.transact(log._heartbeat())
@@ -94,10 +100,20 @@ class Log:
         return log
 
     async def close(self) -> None:
-        """Commit what is queued, wake every reader, and let go of the store."""
-        if self._closing:
-            return
-        self._closing = True
+        """Commit what is queued, wake every reader, and let go of the store.
+
+        Whoever calls it, however often, waits for the one end; a caller that is cancelled does
+        not stop it.
+        """
+        if self._end is None:
+            self._end = asyncio.create_task(self._close(), name="log-close")
+        await asyncio.shield(self._end)
+
+    @property
+    def _closing(self) -> bool:
+        return self._end is not None
+
+    async def _close(self) -> None:
         self.release_readers()
         for chore in self._chores:
             chore.cancel()
@@ -224,3 +240,11 @@ class Log:
             except LogError as error:
                 # The next turn tries again; whoever writes meanwhile gets the error itself.
                 logger.warning("%s failed: %s", chore, error)
+            except Exception:
+                # A defect, but without heartbeats it would cost every stream of this node.
+                logger.exception("%s failed", chore)
+
+
+def _close_unwanted(opening: asyncio.Future[Store]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.get_loop().run_in_executor(None, opening.result().close)

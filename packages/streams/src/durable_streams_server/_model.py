@@ -290,14 +290,11 @@ class NotOwner:
     stream: StreamInfo
 
 
-Outcome = (
-    Created
-    | Exists
-    | Appended
-    | Duplicate
-    | Deleted
-    | Noted
-    | NotFound
+Accepted = Created | Exists | Appended | Duplicate | Deleted | Noted
+"""It is done, and on disk."""
+
+Refused = (
+    NotFound
     | Gone
     | ForkSourceGone
     | ForkOutOfRange
@@ -310,6 +307,9 @@ Outcome = (
     | SequenceGap
     | NotOwner
 )
+"""Nothing was changed."""
+
+Outcome = Accepted | Refused
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ else writes, the write side may remember streams between batches and need not re
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from threading import RLock
@@ -66,14 +66,13 @@ class SqliteStore:
         self._known: dict[str, StreamInfo] = {}
         self._known_producers: dict[ProducerKey, ProducerState] = {}
         self._leases: dict[str, float] = {}
-        self._lock_file = None if file is None else lock_file(file)
-        try:
-            self._open()
-        except BaseException:
-            self._unlock()
-            raise
+        with ExitStack() as resources:
+            if file is not None:
+                resources.enter_context(lock_file(file))
+            self._open(resources)
+            self._resources = resources.pop_all()
 
-    def _open(self) -> None:
+    def _open(self, resources: ExitStack) -> None:
         if self.file is None:
             # One connection is the whole database, so readers and the writer take turns.
             self._read_turn: AbstractContextManager[Any] = RLock()
@@ -85,8 +84,10 @@ class SqliteStore:
             self._read_engine = make_engine(
                 self.file, pool.QueuePool, pool_size=READ_CONNECTIONS, max_overflow=0
             )
+        resources.callback(self._write_engine.dispose)
+        resources.callback(self._read_engine.dispose)
         with opening_errors(self.file):
-            self._writer = self._write_engine.connect()
+            self._writer = resources.enter_context(self._write_engine.connect())
             prepare(self._writer, self.file)
             # Whoever wrote a lease here before is gone: the file has one owner at a time.
             self._writer.exec_driver_sql("DELETE FROM nodes")
@@ -97,17 +98,8 @@ class SqliteStore:
 
     def close(self) -> None:
         """Close the connections and give the file up."""
-        try:
-            with self._read_turn, storage_errors():
-                self._writer.close()
-                self._read_engine.dispose()
-                self._write_engine.dispose()
-        finally:
-            self._unlock()
-
-    def _unlock(self) -> None:
-        if self._lock_file is not None:
-            self._lock_file.close()
+        with self._read_turn, storage_errors():
+            self._resources.close()
 
     # ------------------------------------------------------------------ writing
 

@@ -87,8 +87,10 @@ class Writer:
             while (batch := self._next_batch()) is not None:
                 self._deliver((batch, self._commit(batch)))
         finally:
-            self._refuse_rest()
-            self._stopped.set_result(None)
+            try:
+                self._refuse_rest()
+            finally:
+                self._stopped.set_result(None)
 
     def _next_batch(self) -> list[Request] | None:
         request = self._queue.get()

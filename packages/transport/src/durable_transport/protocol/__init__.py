@@ -15,6 +15,7 @@ from durable_transport.protocol._generation import (
     GenerationPaths,
     StartAnswer,
     generation_paths,
+    parse_generation_path,
     to_uuid,
 )
 from durable_transport.protocol._headers import (
@@ -52,6 +53,7 @@ __all__ = [
     "TerminalPayload",
     "format_offset",
     "generation_paths",
+    "parse_generation_path",
     "parse_offset",
     "to_uuid",
 ]

@@ -28,6 +28,23 @@ def generation_paths(session_id: UUID, request_id: UUID) -> GenerationPaths:
     return GenerationPaths(data=f"{base}/data", control=f"{base}/control")
 
 
+def parse_generation_path(path: str) -> tuple[GenerationPaths, str] | None:
+    """The inverse of `generation_paths`: which generation a stream belongs to, and as what.
+
+    Returns:
+        The generation's paths and ``data`` or ``control``; None for any other stream.
+    """
+    match path.split("/"):
+        case ["generations", session, request, "data" | "control" as kind]:
+            try:
+                paths = generation_paths(UUID(session), UUID(request))
+            except ValueError:
+                return None
+            return (paths, kind) if path in (paths.data, paths.control) else None
+        case _:
+            return None
+
+
 class StartAnswer(BaseModel):
     """Answer to ``POST /api/{sessionId}/{requestId}``.
 
