@@ -124,8 +124,11 @@ async def test_a_node_that_stopped_beating_leaves_orphans(clock: Clock) -> None:
 # --------------------------------------------------------------------------- leaks
 
 
-def _own_threads() -> int:
-    return sum(thread.name.startswith("durable-") for thread in threading.enumerate())
+async def _ended(threads: set[threading.Thread]) -> None:
+    """Wait for threads that have nothing left to do but to end."""
+    async with asyncio.timeout(PATIENCE):
+        while any(thread.is_alive() for thread in threads):
+            await asyncio.sleep(0.001)
 
 
 def _open_files() -> int:
@@ -141,11 +144,12 @@ async def test_a_hundred_openings_leave_nothing_open(url: str) -> None:
             await log.read("s")
 
     await once()
-    files = _open_files()
+    files, threads = _open_files(), set(threading.enumerate())
     for _ in range(100):
         await once()
     assert _open_files() <= files
-    assert _own_threads() == 0
+    new = set(threading.enumerate()) - threads
+    await _ended({thread for thread in new if thread.name.startswith("durable-")})
 
 
 async def test_a_hundred_streams_come_and_go(url: str) -> None:
