@@ -6,10 +6,10 @@ from contextlib import AsyncExitStack
 
 import anyio
 import anyio.to_thread
-import durable_transport.httpx
 import httpx
 import pytest
 
+import durable_transport.httpx
 from durable_transport import GenerationFailed, MemoryStorage, resume, session
 from e2e.drivers import TIMEOUT
 from e2e.relay import chaos, relaying

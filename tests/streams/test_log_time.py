@@ -126,9 +126,9 @@ async def test_a_node_that_stopped_beating_leaves_orphans(clock: Clock) -> None:
 
 async def _ended(threads: set[threading.Thread]) -> None:
     """Wait for threads that have nothing left to do but to end."""
-    async with asyncio.timeout(PATIENCE):
-        while any(thread.is_alive() for thread in threads):
-            await asyncio.sleep(0.001)
+    for thread in threads:
+        await asyncio.to_thread(thread.join, PATIENCE)
+        assert not thread.is_alive()
 
 
 def _open_files() -> int:
