@@ -10,6 +10,7 @@ from durable_streams_server._errors import (
     LogClosedError,
     LogError,
     OffsetOutOfRangeError,
+    StoreFullError,
     StreamGoneError,
     StreamNotFoundError,
 )
@@ -78,9 +79,12 @@ NO_STORE = b"no-store"
 LIVE_CACHE = b"no-cache, no-transform"
 
 _EXPOSED = ", ".join([*StreamHeader, "ETag", "Location", "Content-Type", "Retry-After"])
-_BASE_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+CORS_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", _EXPOSED.lower().encode()),
+)
+"""On every answer, errors included, of a surface that pages of any origin may use."""
+_BASE_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"cross-origin-resource-policy", b"cross-origin"),
 )
@@ -220,6 +224,8 @@ def of_error(error: LogError) -> Answer:
             return answer
         case LogClosedError():
             return refusal(ErrorCode.SHUTTING_DOWN, "the server is shutting down; try again")
+        case StoreFullError():
+            return refusal(ErrorCode.STORAGE_UNAVAILABLE, str(error))
         case _:
             return refusal(ErrorCode.STORAGE_UNAVAILABLE, "the store failed; try again later")
 

@@ -62,6 +62,7 @@ class StreamsApp:
         read_only: Refuse everything but GET, HEAD and OPTIONS.
         replaceable: Streams may be deleted and created again under their URL, so caches are told
             to ask each time instead of trusting an answer for a minute.
+        cors: Let pages of any origin read (and, unless ``read_only``, write) the streams.
         limits: Bounds of one request.
         clock: Epoch seconds, for cursors.
     """
@@ -73,12 +74,14 @@ class StreamsApp:
         prefix: str = "/v1/stream",
         read_only: bool = False,
         replaceable: bool = False,
+        cors: bool = True,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._log = log
         self._prefix = prefix.rstrip("/") + "/"
         self._replaceable = replaceable
+        self._cors = render.CORS_HEADERS if cors else ()
         self._methods = render.READ_METHODS if read_only else render.METHODS
         self._limits = limits or Limits()
         self._clock = clock
@@ -87,7 +90,7 @@ class StreamsApp:
         """Serve one HTTP request."""
         if scope["type"] != "http":
             raise RuntimeError(f"streams are served over HTTP, not {scope['type']}")
-        exchange = Exchange(scope, receive, send, self._limits)
+        exchange = Exchange(scope, receive, send, self._limits, extra_headers=self._cors)
         try:
             answer = await self._answer(exchange)
             if answer is not None:
@@ -105,7 +108,7 @@ class StreamsApp:
             return refusal(ErrorCode.BAD_REQUEST, str(error))
         except LogError as error:
             if isinstance(error, StorageError):
-                logger.exception("storage failed")
+                logger.error("%s %s: %s", exchange.method, exchange.raw_path, error)
             return render.of_error(error)
 
     async def _dispatch(self, exchange: Exchange) -> Answer | None:

@@ -7,6 +7,7 @@ LogError
 ├── LogClosedError          the log was shut down
 └── StorageError            the store refused or failed
     ├── StoreLockedError    another process owns the store file
+    ├── StoreFullError      there is no room for more
     └── StoreFormatError    the file is not a store of ours, or of a newer version
 """
 
@@ -77,6 +78,13 @@ class StoreLockedError(StorageError):
             f"{self.file} is in use by {self.owner}: a SQLite store belongs to one process. "
             f"Stop that process, or give this one another --store"
         )
+
+
+class StoreFullError(StorageError):
+    """The disk that holds the store is full; what was there is safe, and reading goes on."""
+
+    def __str__(self) -> str:
+        return "the disk that holds the store is full: make room, and writing goes on"
 
 
 class StoreFormatError(StorageError):

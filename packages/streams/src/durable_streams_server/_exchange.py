@@ -1,7 +1,7 @@
 """One HTTP request over ASGI: reading it, answering it, noticing that nobody is there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +54,16 @@ class Exchange:
         limits: What it may cost.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        limits: Limits,
+        *,
+        extra_headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        self._extra = extra_headers
         self._scope = scope
         self._receive = receive
         self._send = send
@@ -177,7 +186,7 @@ class Exchange:
             await self.finish()
             return
         head = self.method == "HEAD"
-        headers = answer.all_headers(length=not head)
+        headers = [*self._extra, *answer.all_headers(length=not head)]
         body = b"" if head else answer.body
         await self._send(
             {"type": "http.response.start", "status": answer.status, "headers": headers}
@@ -187,6 +196,7 @@ class Exchange:
     async def start(self, status: int, headers: HeaderList) -> None:
         """Send status and headers of an answer whose body grows."""
         self._started = True
+        headers = [*self._extra, *headers]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         # Without a first body message the server would keep the headers back.
         await self._send({"type": "http.response.body", "body": b"", "more_body": True})

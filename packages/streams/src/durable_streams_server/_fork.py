@@ -1,6 +1,6 @@
 """Where a fork branches off: from the request's headers to a position in the source."""
 
-from durable_streams_server._json_mode import is_json, json_prefix_length
+from durable_streams_server._json_mode import is_json, is_json_boundary, json_prefix_length
 from durable_streams_server._log import Log
 from durable_streams_server._model import Fork, StreamInfo
 from durable_streams_server._request import ForkRequest, RequestError
@@ -25,7 +25,23 @@ async def resolve_fork(log: Log, source: StreamInfo, request: ForkRequest) -> Fo
             position += request.sub_offset
         if position > source.tail:
             raise _beyond(request)
+    elif position is not None and is_json(source.content_type):
+        await _check_boundary(log, source, position)
     return Fork(source.path, position, source.id)
+
+
+async def _check_boundary(log: Log, source: StreamInfo, position: int) -> None:
+    """Refuse to cut a message in two: nothing could ever read the fork as JSON again."""
+    if not 0 < position < source.tail:
+        return
+    async with log.reader(source.path, position - 1) as reader:
+        data = (await reader.read()).data
+    if not is_json_boundary(data[:1], data[1:]):
+        raise RequestError(
+            ErrorCode.INVALID_OFFSET,
+            "Stream-Fork-Offset is in the middle of a message: use an offset that the server has"
+            " sent as Stream-Next-Offset",
+        )
 
 
 async def _after_messages(log: Log, source: StreamInfo, position: int, count: int) -> int:

@@ -76,6 +76,22 @@ def _skip_whitespace(text: str, position: int) -> int:
     return position
 
 
+def is_json_boundary(before: bytes, after: bytes) -> bool:
+    """Whether a message ends and another begins between some wire bytes.
+
+    Args:
+        before: The byte in front; empty at the beginning of the stream.
+        after: What follows, up to a boundary; empty at the tail.
+    """
+    if before not in (b"", b","):
+        return False
+    try:
+        pydantic_core.from_json(json_array(after) if after else b"[]", allow_inf_nan=False)
+    except ValueError:
+        return False
+    return True
+
+
 def json_items(records: bytes) -> list[Any]:
     """The messages of some wire bytes, parsed."""
     items: list[Any] = json.loads(json_array(records))

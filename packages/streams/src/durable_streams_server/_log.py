@@ -94,8 +94,8 @@ class Log:
             await log.close()
             raise
         log._chores = [
-            asyncio.create_task(log._every(lease_seconds / 3, log._beat), name="log-heartbeat"),
-            asyncio.create_task(log._every(SWEEP_SECONDS, log.sweep), name="log-sweeper"),
+            asyncio.create_task(log._every(lease_seconds / 3, "renewing the lease", log._beat)),
+            asyncio.create_task(log._every(SWEEP_SECONDS, "removing expired streams", log.sweep)),
         ]
         return log
 
@@ -232,17 +232,17 @@ class Log:
         for path in await self._reads.in_thread(lambda: self._store.expired(self._clock())):
             await self.transact(Touch(path))
 
-    async def _every(self, seconds: float, chore: Callable[[], Awaitable[None]]) -> None:
+    async def _every(self, seconds: float, name: str, chore: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(seconds)
             try:
                 await chore()
             except LogError as error:
                 # The next turn tries again; whoever writes meanwhile gets the error itself.
-                logger.warning("%s failed: %s", chore, error)
+                logger.warning("%s failed: %s", name, error)
             except Exception:
                 # A defect, but without heartbeats it would cost every stream of this node.
-                logger.exception("%s failed", chore)
+                logger.exception("%s failed", name)
 
 
 def _close_unwanted(opening: asyncio.Future[Store]) -> None:

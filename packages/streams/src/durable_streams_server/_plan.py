@@ -93,11 +93,17 @@ class Effects:
     leases: dict[str, float] = field(default_factory=dict)
 
 
+def end_of_life(stream: StreamInfo) -> float | None:
+    """When the stream's fixed or sliding lifetime is over (epoch seconds), as things stand."""
+    if stream.ttl_seconds is not None:
+        return stream.touched_at + stream.ttl_seconds
+    return stream.expires_at
+
+
 def is_expired(stream: StreamInfo, now: float) -> bool:
-    """The stream's fixed or sliding lifetime is over at ``now`` (epoch seconds)."""
-    if stream.expires_at is not None and stream.expires_at <= now:
-        return True
-    return stream.ttl_seconds is not None and stream.touched_at + stream.ttl_seconds <= now
+    """The stream's lifetime is over at ``now`` (epoch seconds)."""
+    end = end_of_life(stream)
+    return end is not None and end <= now
 
 
 def same_content_type(one: str, other: str) -> bool:

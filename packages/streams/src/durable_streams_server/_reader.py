@@ -19,7 +19,7 @@ from durable_streams_server._errors import (
 )
 from durable_streams_server._json_mode import is_json
 from durable_streams_server._model import Chunk, StreamInfo
-from durable_streams_server._plan import is_expired
+from durable_streams_server._plan import end_of_life, is_expired
 from durable_streams_server._store import Commit, Store
 from durable_streams_server._tail import Tail
 
@@ -36,6 +36,7 @@ class ReadSide:
 
     Attributes:
         loop: The event loop of the log.
+        clock: Epoch seconds.
         released: Readers are to stop waiting.
     """
 
@@ -43,7 +44,7 @@ class ReadSide:
         self.loop = asyncio.get_running_loop()
         self.released = False
         self._store = store
-        self._clock = clock
+        self.clock = clock
         self._closed = False
         self._tails: OrderedDict[str, Tail] = OrderedDict()
         self._drop_beyond = IDLE_TAILS
@@ -83,8 +84,8 @@ class ReadSide:
         """The stream at the path, unless its lifetime is over."""
         tail = self._tails.get(path)
         if tail is None or tail.stream is None:
-            return await self.in_thread(lambda: self._store.stat(path, self._clock()))
-        return None if is_expired(tail.stream, self._clock()) else tail.stream
+            return await self.in_thread(lambda: self._store.stat(path, self.clock()))
+        return None if is_expired(tail.stream, self.clock()) else tail.stream
 
     async def read_store(self, stream: StreamInfo, position: int, max_bytes: int) -> bytes:
         """See `Store.read`."""
@@ -106,7 +107,7 @@ class ReadSide:
         tail.readers += 1
         try:
             if tail.stream is None and not tail.deleted:
-                found = await self.in_thread(lambda: self._store.stat(path, self._clock()))
+                found = await self.in_thread(lambda: self._store.stat(path, self.clock()))
                 if found is not None:
                     tail.load(found)
             self._check(tail, position)
@@ -117,7 +118,7 @@ class ReadSide:
 
     def _check(self, tail: Tail, position: int) -> None:
         stream = tail.stream
-        if stream is None or (not stream.deleted and is_expired(stream, self._clock())):
+        if stream is None or (not stream.deleted and is_expired(stream, self.clock())):
             raise StreamNotFoundError(tail.path)
         if stream.deleted:
             raise StreamGoneError(tail.path)
@@ -192,7 +193,7 @@ class Reader:
         """The stream as it is now.
 
         Raises:
-            StreamNotFoundError: it was deleted.
+            StreamNotFoundError: it was deleted, or its lifetime is over.
             StreamGoneError: it was deleted and has forks.
         """
         stream = self._shared.stream
@@ -200,6 +201,8 @@ class Reader:
             raise StreamNotFoundError(self._path)
         if stream.deleted:
             raise StreamGoneError(self._path)
+        if is_expired(stream, self._side.clock()):
+            raise StreamNotFoundError(self._path)
         return stream
 
     @property
@@ -270,8 +273,9 @@ class Reader:
         loop, tail = self._side.loop, self._shared
         waiter = self._waiter = loop.create_future()
         timer = None
-        if deadline is not None:
-            timer = loop.call_at(deadline, _complete, waiter)
+        wake_at = self._wake_at(deadline)
+        if wake_at is not None:
+            timer = loop.call_at(wake_at, _complete, waiter)
         tail.add_waiter(waiter)
         try:
             await waiter
@@ -281,6 +285,14 @@ class Reader:
             if timer is not None:
                 timer.cancel()
         return deadline is None or loop.time() < deadline
+
+    def _wake_at(self, deadline: float | None) -> float | None:
+        """When to look again at the latest: at the deadline, or when the stream's life ends."""
+        end = end_of_life(self.stream)
+        if end is None:
+            return deadline
+        at_end = self._side.loop.time() + max(0.0, end - self._side.clock())
+        return at_end if deadline is None else min(deadline, at_end)
 
 
 def _complete(waiter: asyncio.Future[None]) -> None:

@@ -14,7 +14,12 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from durable_streams_server import _schema as schema
-from durable_streams_server._errors import StorageError, StoreFormatError, StoreLockedError
+from durable_streams_server._errors import (
+    StorageError,
+    StoreFormatError,
+    StoreFullError,
+    StoreLockedError,
+)
 
 APPLICATION_ID = 0x44535452  # "DSTR": marks the file as ours
 
@@ -99,9 +104,9 @@ def storage_errors() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise StorageError(_explain(error.orig)) from error.orig
+        raise _as_ours(error.orig) from error.orig
     except sqlite3.Error as error:
-        raise StorageError(_explain(error)) from error
+        raise _as_ours(error) from error
     except SQLAlchemyError as error:
         raise StorageError(f"the store failed: {error}") from error
 
@@ -120,10 +125,14 @@ def opening_errors(file: Path | None) -> Iterator[None]:
         raise StoreFormatError(str(file), str(error)) from error.__cause__
 
 
+def _as_ours(error: BaseException | None) -> StorageError:
+    if getattr(error, "sqlite_errorname", "") == "SQLITE_FULL":
+        return StoreFullError()
+    return StorageError(_explain(error))
+
+
 def _explain(error: BaseException | None) -> str:
     match getattr(error, "sqlite_errorname", ""):
-        case "SQLITE_FULL":
-            return "the disk that holds the store is full"
         case "SQLITE_NOTADB":
             return "the file is not a SQLite database; choose another file"
         case "SQLITE_READONLY" | "SQLITE_CANTOPEN":

@@ -15,8 +15,10 @@ class StoreUrlError(StorageError):
         super().__init__(url)
 
     def __str__(self) -> str:
+        # Without what comes after the scheme: there may be a password in it.
+        scheme = self.url.partition(":")[0][:20]
         return (
-            f"{self.url!r} is not a store: use sqlite:///relative/file, sqlite:////absolute/file,"
+            f"a URL that begins with {scheme!r} is not a store: use sqlite:///relative/file, sqlite:////absolute/file,"
             f" or sqlite:// for one in memory"
         )
 
@@ -31,6 +33,6 @@ def open_store(url: str) -> Store:
     if url in ("sqlite://", "sqlite:///:memory:"):
         return SqliteStore(None)
     scheme, separator, file = url.partition(":///")
-    if scheme != "sqlite" or not separator or not file:
+    if scheme != "sqlite" or not separator or not file or "?" in file:
         raise StoreUrlError(url)
     return SqliteStore(Path(file))
