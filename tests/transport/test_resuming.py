@@ -88,6 +88,15 @@ async def test_the_rest_from_the_stored_offset(proxy: ScriptedProxy, flavour: Fl
     assert left.offset is None
 
 
+async def test_header_bytes_beyond_ascii_come_back(proxy: ScriptedProxy, flavour: Flavour) -> None:
+    left = Left(proxy, 100)
+    proxy.headers = {"X-Vendor": "a\xffb", "X-No-Bytes": "a\u017cb"}
+    outcome = await flavour.fetch(proxy.url, storage=left.storage, request=again())
+    assert (outcome.body, outcome.error) == (BODY[100:], None)
+    assert outcome.headers["x-vendor"] == "a\xffb"
+    assert outcome.headers["x-no-bytes"] == "a?b"
+
+
 async def test_all_of_it_from_the_start(proxy: ScriptedProxy, flavour: Flavour) -> None:
     left = Left(proxy, 100)
     outcome = await flavour.fetch(proxy.url, storage=left.storage, request=again(from_start=True))

@@ -111,6 +111,30 @@ async def test_the_head_of_a_live_response(proxy: ScriptedProxy, flavour: Flavou
     assert outcome.durable.completed
 
 
+OBS_TEXT = b"a\xffb\xc3\xa9"
+
+
+async def test_header_bytes_beyond_ascii_arrive_as_they_were_sent(
+    proxy: ScriptedProxy, flavour: Flavour
+) -> None:
+    proxy.headers = {"X-Vendor": OBS_TEXT.decode("latin-1")}
+    outcome = await flavour.fetch(proxy.url, request={"headers": {b"X-Mine": OBS_TEXT}})
+    assert (outcome.body, outcome.error) == (BODY, None)
+    direct = flavour.library.Response(200, headers=[(b"X-Vendor", OBS_TEXT)])
+    assert outcome.headers["x-vendor"] == direct.headers["x-vendor"]
+    assert proxy.requests[0].headers["x-mine"].encode("latin-1") == OBS_TEXT
+
+
+async def test_header_bytes_of_a_rejection_arrive_as_they_were_sent(
+    proxy: ScriptedProxy, flavour: Flavour
+) -> None:
+    text = OBS_TEXT.decode("latin-1")
+    proxy.start_acts.append(answer(400, b"no", X_Proxy_Source="upstream", X_Vendor=text))
+    outcome = await flavour.fetch(proxy.url)
+    assert (outcome.status, outcome.error) == (400, None)
+    assert outcome.headers["x-vendor"].encode("latin-1") == OBS_TEXT
+
+
 async def test_ids_are_made_up_and_texts_mapped(proxy: ScriptedProxy, flavour: Flavour) -> None:
     proxy.content_type = None
     outcome = await flavour.fetch(proxy.url, request=with_headers({"X-Session-ID": "chat-1"}))

@@ -19,6 +19,18 @@ class Fields:
         return ", ".join(values) if values else None
 
 
+def raw(pairs: Iterable[tuple[str, str]], errors: str = "strict") -> list[tuple[bytes, bytes]]:
+    """The bytes that `Fields` was made of: HTTP libraries take text for ASCII, fields may be more.
+
+    Args:
+        pairs: Names and values.
+        errors: What to do about text that no bytes stand for, as in `str.encode`.
+    """
+    return [
+        (name.encode("latin-1", errors), value.encode("latin-1", errors)) for name, value in pairs
+    ]
+
+
 def split_names(value: str | None) -> set[str]:
     """The lower-case names of a comma-separated list of header names."""
     return {name.strip().lower() for name in (value or "").split(",") if name.strip()}

@@ -29,7 +29,7 @@ from durable_transport._effects import (
 )
 from durable_transport._entries import Sessions, Storage
 from durable_transport._errors import GenerationError
-from durable_transport._fields import Fields
+from durable_transport._fields import Fields, raw
 from durable_transport._generation import Generation
 from durable_transport._headers import ambient_headers
 from durable_transport._link import Clocks
@@ -175,7 +175,7 @@ class _Connection:
         request = httpx.Request(
             effect.method,
             effect.url,
-            headers=effect.headers,
+            headers=raw(effect.headers),
             content=effect.content,
             extensions={"timeout": dict(effect.timeout)},
         )
@@ -254,7 +254,8 @@ class _Body(httpx.AsyncByteStream):
             stream = httpx.ByteStream(answer.body)
         return httpx.Response(
             answer.status,
-            headers=answer.headers,
+            # Those of a resumed answer come out of JSON, which can hold any text.
+            headers=raw(answer.headers, "replace"),
             stream=stream,
             extensions={"durable": self._generation.progress},
         )
