@@ -222,6 +222,38 @@ async def test_a_drain_waits_refuses_what_is_new_and_ends_the_rest(log: Log) -> 
         assert running.active == 0
 
 
+async def test_a_generation_that_is_claimed_after_the_time_was_up_ends_at_once() -> None:
+    class SlowLog(Log):
+        asked, go_on = asyncio.Event(), asyncio.Event()
+
+        async def transact(self, *operations: object) -> tuple[object, ...]:  # type: ignore[override]
+            if isinstance(operations[0], Create):
+                self.asked.set()
+                await self.go_on.wait()
+            return await super().transact(*operations)  # type: ignore[arg-type]
+
+    async def script(_wire: Wire) -> None:
+        await asyncio.sleep(60 * UNIT)
+
+    async with (
+        await SlowLog.open("sqlite://") as log,
+        upstream(script) as up,
+        generations(log) as running,
+    ):
+        request = start_request(up.url)
+        starting = asyncio.create_task(running.start(request))
+        await log.asked.wait()
+        draining = asyncio.create_task(running.drain(0))
+        # Long enough for the drain to have interrupted everything that it knows.
+        await asyncio.sleep(0.1)
+        log.go_on.set()
+        await draining
+        record = await terminal(log, request.paths)
+        assert record.payload["code"] == TerminalCode.ORPHANED
+        assert "shut down" in record.payload["message"]
+        assert isinstance(await starting, Refusal)
+
+
 async def test_whoever_comes_after_the_log_was_closed_is_told_of_the_shutdown() -> None:
     async with await Log.open("sqlite://") as log, generations(log) as running:
         await log.close()
