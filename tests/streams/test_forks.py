@@ -31,8 +31,10 @@ from durable_streams_server import (
 from durable_streams_server._json_mode import json_prefix_length
 from durable_streams_server._model import StreamInfo, Touch
 from durable_streams_server._plan import Planner, State
+from durable_transport.protocol import format_offset
 from streams.builders import NOW, stream
 from streams.gate import UNIT
+from streams.serving import served
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -229,3 +231,27 @@ def test_messages_are_counted_off_by_their_text(
     length, found = json_prefix_length(records, count)
     assert found == min(count, len(values))
     assert (json_items(records[:length]) if length else []) == values[:found]
+
+
+JSON_SOURCE = b'1,{"a":[1,2]},"x,3,",45,'
+BOUNDARIES = {0, 2, 14, 21, 24}
+
+
+@pytest.mark.parametrize("position", range(len(JSON_SOURCE) + 1))
+async def test_a_fork_does_not_cut_a_message_in_two(position: int) -> None:
+    async with served() as server:
+        await server.log.transact(Create("s", "application/json", data=JSON_SOURCE[:14]))
+        await server.log.transact(Append("s", JSON_SOURCE[14:]))
+        reply = await server.put(
+            "fork",
+            Content_Type="application/json",
+            Stream_Forked_From="/v1/stream/s",
+            Stream_Fork_Offset=format_offset(position),
+        )
+        if position in BOUNDARIES:
+            assert reply.status == 201
+            fork = await server.log.read("fork")
+            assert fork.data == JSON_SOURCE[:position]
+        else:
+            assert (reply.status, reply.json()["error"]["code"]) == (400, "invalid_offset")
+            assert await server.log.stat("fork") is None

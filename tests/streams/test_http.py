@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from durable_streams_server._sqlite import SqliteStore
 from durable_transport.protocol import format_offset
 from streams.builders import NOW
 from streams.serving import PATIENT, served
+from streams.test_store_faults import full_disk
 
 if TYPE_CHECKING:
     from streams.http_client import Reply
@@ -431,3 +433,34 @@ async def test_headers_that_are_too_large(server: Served, method: str) -> None:
     else:
         refused(reply, 431, "headers_too_large")
     assert (await server.get("s")).body == b"kept"
+
+
+# --------------------------------------------------------------------------- who may read
+
+
+async def test_without_cors_no_page_of_another_origin_is_told_anything() -> None:
+    async with served(PATIENT, cors=False) as server:
+        await server.put("s", b"secret")
+        for reply in (
+            await server.get("s"),
+            await server.get("none"),
+            await server.ask("OPTIONS", "s"),
+        ):
+            assert reply.get("access-control-allow-origin") is None
+            assert reply["x-content-type-options"] == "nosniff"
+
+
+async def test_a_full_disk_is_named_and_is_one_line_of_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with served(PATIENT) as server:
+        await server.put("s", b"kept")
+        store = server.log._store
+        assert isinstance(store, SqliteStore)
+        with full_disk(store):
+            reply = refused(await server.put("t", b"x" * 90_000), 503, "storage_unavailable")
+        assert "full" in reply.json()["error"]["message"]
+        assert [record.exc_info for record in caplog.records] == [None]
+        assert "full" in caplog.text
+        assert (await server.put("t", b"x")).status == 201
+        assert (await server.get("s")).body == b"kept"

@@ -177,3 +177,18 @@ async def test_streams_that_nobody_reads_are_forgotten(log: Log) -> None:
     assert len(log._reads._tails) <= 512
     async with log.reader("s0") as reader:
         assert (await reader.next(0)).data == b"x"
+
+
+@pytest.mark.parametrize("lifetime", [{"ttl_seconds": 1}, {"expires_at": NOW + 1}])
+async def test_a_parked_reader_learns_at_once_that_the_life_is_over(
+    lifetime: dict[str, float],
+) -> None:
+    # A clock that runs, but not with the time of day.
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with await Log.open(clock=lambda: NOW + loop.time() - began) as log:
+        await log.transact(Create("s", **lifetime))  # type: ignore[arg-type]
+        async with log.reader("s") as reader:
+            with pytest.raises(StreamNotFoundError):
+                await asyncio.wait_for(reader.next(), PATIENCE)
+        assert loop.time() - began >= 1

@@ -108,7 +108,8 @@ class StreamsApp:
             return refusal(ErrorCode.BAD_REQUEST, str(error))
         except LogError as error:
             if isinstance(error, StorageError):
-                logger.error("%s %s: %s", exchange.method, exchange.raw_path, error)
+                # One line and no traceback: a full disk would fill the log as well.
+                logger.error("%s %s: %s", exchange.method, exchange.raw_path, error)  # noqa: TRY400
             return render.of_error(error)
 
     async def _dispatch(self, exchange: Exchange) -> Answer | None:

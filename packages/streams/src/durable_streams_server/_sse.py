@@ -80,16 +80,10 @@ def _code_point_length(lead: int) -> int:
     return 1
 
 
-def _whole_text_length(data: bytes) -> int:
-    length = complete_utf8_length(data)
-    return length - 1 if data[:length].endswith(b"\r") else length
-
-
 def hold_back_partial_text(held: bytes, chunk: Chunk) -> tuple[Chunk, bytes]:
-    """Make a chunk of a text stream end on a whole code point and a whole line end.
+    """Make a chunk of a text stream end on a whole code point.
 
-    An append may end in the middle of one; an event may not, or its reader sees two broken halves,
-    or two line ends where there is one CRLF.
+    An append may end in the middle of one; an event may not, or its reader sees two broken halves.
 
     Args:
         held: Bytes that were held back before, which come just before the chunk.
@@ -103,7 +97,7 @@ def hold_back_partial_text(held: bytes, chunk: Chunk) -> tuple[Chunk, bytes]:
     if is_json(content_type) or not is_text(content_type) or not (held or chunk.data):
         return chunk, b""
     data = held + chunk.data
-    length = len(data) if chunk.closed else _whole_text_length(data)
+    length = len(data) if chunk.closed else complete_utf8_length(data)
     rest = data[length:]
     whole = replace(
         chunk,
