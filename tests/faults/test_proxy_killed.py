@@ -190,6 +190,10 @@ async def test_a_polite_end_waits_for_what_runs(tmp_path: Path) -> None:
             assert refused.json()["error"]["code"] == "shutting_down"
             go_on.set()
             assert await reading == b"begun and done"
+            # A transport asks for the record after the end of the body, and by a new request.
+            await asyncio.sleep(0.2)
+            async with _client(first) as other:
+                assert (await _control(other, ids))[-1]["event"] == "done"
             assert await ending == 0
         async with serving(tmp_path) as second, _client(second) as client:
             assert await _read(client, ids, enough=100) == b"begun and done"

@@ -95,9 +95,14 @@ class Generations:
                 return SHUTTING_DOWN
         return Refusal(ErrorCode.GENERATION_LOST, "the generation was replaced again and again")
 
-    async def drain(self, seconds: float) -> None:
-        """Start nothing new, let generations run for a while, and end the rest as orphaned."""
+    async def drain(self, seconds: float) -> bool:
+        """Start nothing new, let generations run for a while, and end the rest as orphaned.
+
+        Returns:
+            Whether any generation had to be waited for.
+        """
         self._draining = True
+        ran = bool(self._tasks)
         await self._wait(seconds)
         self._time_is_up = True
         for relay in self._relays.values():
@@ -106,6 +111,7 @@ class Generations:
         for task in self._tasks:
             task.cancel()
         await self._wait(LAST_WRITE_SECONDS)
+        return ran
 
     async def _wait(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()

@@ -3,7 +3,8 @@
 Start: open the log, end what the last process left behind, and only then serve. End: start
 nothing new, let generations finish, end the rest as orphaned, end the readers, close the log.
 Readers come last because what they wait for is being written until then: a generation that
-finishes while the proxy drains is read to its end by whoever is connected.
+finishes while the proxy drains is read to its end by whoever is connected. A reader asks for the
+record of the end only when it has the last byte, and by a new request: hence the farewell.
 """
 
 import asyncio
@@ -21,6 +22,9 @@ from durable_proxy._start_request import Limits
 from durable_proxy._upstream import Timeouts, open_upstream
 from durable_streams_server import Limits as StreamLimits
 from durable_streams_server import Log
+
+FAREWELL_SECONDS = 1.0
+"""How long readers are served after the last generation of a drain has ended."""
 
 logger = logging.getLogger("durable_proxy")
 
@@ -107,5 +111,6 @@ class Proxy:
         connection; a server that can call this at the signal keeps readers connected to what
         still comes, and is not held up by them.
         """
-        await self.parts.generations.drain(self.options.drain_seconds)
+        if await self.parts.generations.drain(self.options.drain_seconds):
+            await asyncio.sleep(FAREWELL_SECONDS)
         self.parts.log.release_readers()
