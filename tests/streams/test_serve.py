@@ -83,3 +83,10 @@ async def test_a_second_server_takes_over_where_the_first_ended(url: str) -> Non
             assert await server.ended() == 0
     async with ServeProcess(url) as server:
         assert (await server.get("s")).body == b"01"
+
+
+@pytest.mark.parametrize(("option", "told"), [("--cors", "*"), ("--no-cors", None)])
+async def test_pages_of_other_origins_are_let_in_or_not(option: str, told: str | None) -> None:
+    async with ServeProcess("sqlite://", option) as server:
+        reply = await server.put("s", b"x")
+        assert (reply.status, reply.get("access-control-allow-origin")) == (201, told)

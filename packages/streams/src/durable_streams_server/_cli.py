@@ -1,13 +1,15 @@
 """``durable-streams``: the server as a command."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import click
 
 from durable_streams_server._errors import LogError
 from durable_streams_server._exchange import Limits
 from durable_streams_server._log import Log
-from durable_streams_server._server import create_app
+from durable_streams_server._server import StreamsServer, create_app
 from durable_streams_server._serving import LOOPBACK_HOSTS, BindError, bind, run, serve
 
 EXIT_FAILED = 1
@@ -49,9 +51,22 @@ def main() -> None:
     type=click.IntRange(1),
     help="Largest request body in bytes.",
 )
+@click.option(
+    "--cors/--no-cors",
+    default=True,
+    show_default=True,
+    help="Let web pages of any origin read and write streams.",
+)
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine, without any secret.")
 def serve_command(
-    *, host: str, port: int, store: str, long_poll_timeout: float, max_body: int, insecure: bool
+    *,
+    host: str,
+    port: int,
+    store: str,
+    long_poll_timeout: float,
+    max_body: int,
+    cors: bool,
+    insecure: bool,
 ) -> None:
     """Serve streams until interrupted."""
     if host not in LOOPBACK_HOSTS and not insecure:
@@ -61,13 +76,15 @@ def serve_command(
         )
     limits = Limits(long_poll=long_poll_timeout, body=max_body)
     try:
-        run(lambda: _serve(host, port, store, limits))
+        run(lambda: _serve(host, port, store, partial(create_app, cors=cors, limits=limits)))
     except (BindError, LogError) as error:
         click.echo(f"durable-streams: {error}", err=True)
         sys.exit(EXIT_FAILED)
 
 
-async def _serve(host: str, port: int, store: str, limits: Limits) -> None:
+async def _serve(
+    host: str, port: int, store: str, make_app: Callable[[Log], StreamsServer]
+) -> None:
     def announce(url: str) -> None:
         click.echo(f"durable-streams: {url}/v1/stream/ on {store}")
 
@@ -77,5 +94,5 @@ async def _serve(host: str, port: int, store: str, limits: Limits) -> None:
             async def send_readers_home() -> None:
                 log.release_readers()
 
-            app = create_app(log, limits=limits)
+            app = make_app(log)
             await serve(app, listener, drain=send_readers_home, on_ready=announce)

@@ -18,6 +18,7 @@ def create_app(
     store: str | Log = "sqlite://",
     *,
     prefix: str = "/v1/stream",
+    cors: bool = True,
     limits: Limits | None = None,
     lease_seconds: float = DEFAULT_LEASE_SECONDS,
 ) -> "StreamsServer":
@@ -27,10 +28,13 @@ def create_app(
         store: A store URL (``sqlite:///FILE``), opened at ASGI startup and closed at shutdown;
             or a `Log` that is open already and stays the caller's.
         prefix: Path before the streams' own paths.
+        cors: Let web pages of any origin read and write streams.
         limits: Bounds of one request.
         lease_seconds: See `Log.open`.
     """
-    return StreamsServer(store, prefix=prefix, limits=limits, lease_seconds=lease_seconds)
+    return StreamsServer(
+        store, prefix=prefix, cors=cors, limits=limits, lease_seconds=lease_seconds
+    )
 
 
 class StreamsServer:
@@ -41,6 +45,7 @@ class StreamsServer:
         store: str | Log,
         *,
         prefix: str,
+        cors: bool,
         limits: Limits | None,
         lease_seconds: float,
     ) -> None:
@@ -48,7 +53,7 @@ class StreamsServer:
         self._lease_seconds = lease_seconds
         self._open_log = store if isinstance(store, Log) else None
         self._limits = limits or Limits()
-        self._streams = StreamsApp(lambda: self.log, prefix=prefix, limits=self._limits)
+        self._streams = StreamsApp(lambda: self.log, prefix=prefix, cors=cors, limits=self._limits)
 
     @property
     def log(self) -> Log:
