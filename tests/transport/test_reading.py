@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -137,7 +138,7 @@ async def test_a_bad_end_is_raised_after_all_bytes(
     assert outcome.error.offset == len(BODY)
     assert outcome.durable is not None
     assert not outcome.durable.completed
-    assert Sessions(storage, proxy.url, clock=lambda: 0.0).active("s", ttl=1e12) is None
+    assert Sessions(storage, proxy.url, clock=time.time).active("s", ttl=1e12) is None
 
 
 async def test_an_end_without_a_terminal_is_never_success(
@@ -182,7 +183,7 @@ async def test_a_proxy_that_goes_away_is_given_up_on_and_the_offset_kept(
     assert flavour.is_theirs(outcome.error, "ConnectError")
     assert outcome.error.offset == 21
     assert outcome.error.__cause__ is not None
-    pointer = Sessions(storage, proxy.url, clock=lambda: 0.0).active("s", ttl=1e12)
+    pointer = Sessions(storage, proxy.url, clock=time.time).active("s", ttl=1e12)
     assert pointer is not None
     assert pointer.offset == 21
 
@@ -260,7 +261,7 @@ async def test_credentials_that_stay_bad_are_an_error_that_keeps_the_offset(
     assert isinstance(outcome.error, ProxyRefused)
     assert (outcome.error.code, outcome.error.offset) == ("unauthorized", 21)
     assert len(proxy.requests) == 3
-    pointer = Sessions(storage, proxy.url, clock=lambda: 0.0).active("s", ttl=1e12)
+    pointer = Sessions(storage, proxy.url, clock=time.time).active("s", ttl=1e12)
     assert pointer is not None
     assert pointer.offset == 21
 

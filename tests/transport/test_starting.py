@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -147,7 +148,7 @@ async def test_the_pointer_is_stored_before_the_request_and_gone_at_the_end(
     proxy: ScriptedProxy, flavour: Flavour, tmp_path: Path
 ) -> None:
     storage = FileStorage(tmp_path)
-    sessions = Sessions(storage, proxy.url, clock=lambda: 0.0)
+    sessions = Sessions(storage, proxy.url, clock=time.time)
     seen = []
 
     async def act(proxy: ScriptedProxy, request: Received, wire: Wire) -> None:
@@ -191,7 +192,7 @@ async def test_a_wrong_address_is_reported_soon(flavour: Flavour) -> None:
     assert isinstance(outcome.error, ProxyUnreachable)
     assert flavour.is_theirs(outcome.error, "ConnectError")
     assert isinstance(outcome.error.__cause__, flavour.library.ConnectError)
-    pointer = Sessions(storage, "http://127.0.0.1:1", clock=lambda: 0.0).active("s", ttl=1e12)
+    pointer = Sessions(storage, "http://127.0.0.1:1", clock=time.time).active("s", ttl=1e12)
     assert pointer is None  # nothing was ever sent
 
 
@@ -214,7 +215,7 @@ async def test_an_upstreams_rejection_is_passed_on_whole(
     assert outcome.headers["retry-after"] == "7"
     assert outcome.headers["content-type"] == "application/json"
     assert outcome.headers["x-request-id"] == "req_theirs"
-    assert Sessions(storage, proxy.url, clock=lambda: 0.0).active("s", ttl=1e12) is None
+    assert Sessions(storage, proxy.url, clock=time.time).active("s", ttl=1e12) is None
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,7 @@ async def test_a_proxy_that_stays_away_answers_in_its_own_words(
     assert (outcome.status, outcome.headers["retry-after"]) == (503, "600")
     assert b"disk" in outcome.body
     # an earlier attempt may have got through
-    assert Sessions(storage, proxy.url, clock=lambda: 0.0).active("s", ttl=1e12) is not None
+    assert Sessions(storage, proxy.url, clock=time.time).active("s", ttl=1e12) is not None
 
 
 @pytest.mark.parametrize(
@@ -368,7 +369,7 @@ async def test_the_clients_own_read_timeout_bounds_the_wait(
     assert flavour.is_theirs(outcome.error, "ReadTimeout")
     assert len(proxy.requests) >= 3  # the watchdog asked again in between
     # it may well be running: it can be resumed
-    assert Sessions(storage, proxy.url, clock=lambda: 0.0).active("s", ttl=1e12) is not None
+    assert Sessions(storage, proxy.url, clock=time.time).active("s", ttl=1e12) is not None
 
 
 async def test_a_request_that_is_no_http_is_not_tried_again(
@@ -383,7 +384,7 @@ async def test_a_request_that_is_no_http_is_not_tried_again(
     )
     assert flavour.is_theirs(outcome.error, "LocalProtocolError")
     assert proxy.requests == []
-    assert Sessions(storage, proxy.url, clock=lambda: 0.0).active("s", ttl=1e12) is None
+    assert Sessions(storage, proxy.url, clock=time.time).active("s", ttl=1e12) is None
 
 
 @pytest.mark.parametrize(

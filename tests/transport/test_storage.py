@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from durable_transport import FileStorage, MemoryStorage, Sessions, Storage, StorageError
+from durable_transport.protocol import MAX_POSITION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,8 +170,21 @@ GOOD = {
         json.dumps({**GOOD, "key": "another"}).encode(),
         json.dumps({**GOOD, "offset": -1}).encode(),
         json.dumps({**GOOD, "offset": "3"}).encode(),
+        json.dumps({**GOOD, "offset": True}).encode(),
+        json.dumps({**GOOD, "offset": 3.0}).encode(),
+        json.dumps({**GOOD, "offset": MAX_POSITION + 1}).encode(),
         json.dumps({**GOOD, "request_id": ""}).encode(),
+        json.dumps({**GOOD, "request_id": " r"}).encode(),
+        json.dumps({**GOOD, "request_id": "r\r\nX: y"}).encode(),
+        json.dumps({**GOOD, "request_id": "r\u017c"}).encode(),
+        json.dumps({**GOOD, "request_id": "\ud800"}).encode(),
         json.dumps({**GOOD, "updated_at": None}).encode(),
+        json.dumps({**GOOD, "updated_at": True}).encode(),
+        json.dumps({**GOOD, "updated_at": 1060.1}).encode(),
+        json.dumps({**GOOD, "updated_at": float("nan")}).encode(),
+        json.dumps({**GOOD, "updated_at": -(10**400)}).encode(),
+        json.dumps({**GOOD, "ttl": float("nan")}).encode(),
+        json.dumps({**GOOD, "ttl": -1}).encode(),
         json.dumps({name: value for name, value in GOOD.items() if name != "ttl"}).encode(),
     ],
     ids=repr,
@@ -186,6 +200,25 @@ def test_what_is_no_entry_counts_as_absent(
     assert sessions.active("s") is None
     sessions.begin("s", "again")  # and heals
     assert sessions.active("s") is not None
+
+
+@pytest.mark.parametrize("change", [{}, {"offset": MAX_POSITION}, {"updated_at": 1060.0}], ids=str)
+def test_what_is_just_an_entry_is_one(
+    storage: Storage, sessions: Sessions, change: dict[str, float]
+) -> None:
+    data = json.dumps({**GOOD, **change}).encode()
+    storage.update(GOOD["key"], lambda _: data)  # type: ignore[arg-type]
+    assert sessions.active("s") is not None
+
+
+@pytest.mark.parametrize("moment", [True, float("nan"), 1060.1, None, -(10**400)], ids=repr)
+def test_messages_of_no_past_moment_count_as_absent(
+    storage: Storage, sessions: Sessions, moment: float | None
+) -> None:
+    key = json.dumps(["messages", PROXY, "s"])
+    entry = {"version": 1, "key": key, "messages": [1], "saved_at": moment}
+    storage.update(key, lambda _: json.dumps(entry).encode())
+    assert sessions.messages("s", ttl=1e12) == []
 
 
 # ---------------------------------------------------------------------- files
@@ -214,6 +247,33 @@ def test_an_unusable_path_is_a_clear_error(tmp_path: Path) -> None:
         storage.update("k", lambda _: b"x")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes there")
+def test_a_pipe_in_an_entrys_place_is_not_waited_for(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path)
+    storage.update("k", lambda _: b"x")
+    (file,) = tmp_path.glob("*.json")
+    file.unlink()
+    os.mkfifo(file)
+    with _python(READ, tmp_path) as process:
+        try:
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+    storage.update("k", lambda old: b"new" if old is None else b"?")
+    assert storage.read("k") == b"new"
+
+
+def test_a_directory_in_an_entrys_place_counts_as_absent(tmp_path: Path) -> None:
+    storage = FileStorage(tmp_path)
+    storage.update("k", lambda _: b"x")
+    (file,) = tmp_path.glob("*.json")
+    file.unlink()
+    file.mkdir()
+    assert storage.read("k") is None
+    with pytest.raises(StorageError):
+        storage.update("k", lambda _: b"new")
+
+
 def test_a_lock_that_is_never_free_is_an_error(tmp_path: Path) -> None:
     storage = FileStorage(tmp_path, lock_timeout=0.01)
 
@@ -239,6 +299,12 @@ COUNT = """
     storage = FileStorage(sys.argv[1])
     for _ in range(int(sys.argv[2])):
         storage.update("k", lambda old: str(int(old or b"0") + 1).encode())
+"""
+
+READ = """
+    import sys
+    from durable_transport import FileStorage
+    assert FileStorage(sys.argv[1]).read("k") is None
 """
 
 BEGIN_AND_FINISH = """

@@ -1,7 +1,8 @@
 """What is remembered of a session, and for how long.
 
 A `Storage` keeps bytes under keys; what the bytes mean is decided here, once for every storage.
-Bytes that are no entry of ours, of another version, of another key or too old count as absent.
+Bytes that are no entry of ours, of another version, of another key, too old or from the future
+count as absent.
 No headers, bodies or credentials are ever stored.
 """
 
@@ -12,6 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from durable_transport._errors import StorageError
+from durable_transport._headers import header_text
+from durable_transport.protocol import MAX_POSITION
 
 ACTIVE_TTL = 3600.0
 """Seconds an active generation is remembered after its last sign of life."""
@@ -19,6 +22,8 @@ MESSAGES_TTL = 7 * 24 * 3600.0
 """Seconds persisted messages are remembered."""
 
 _VERSION = 1
+_CLOCKS_APART = 60.0
+"""Seconds by which the clock of another who shares the storage may be ahead of ours."""
 _log = logging.getLogger("durable_transport")
 
 
@@ -115,8 +120,8 @@ class Sessions:
         entry = self._unpack("messages", session_id, data)
         if entry is None or not isinstance(entry.get("messages"), list):
             return []
-        saved_at = entry.get("saved_at")
-        if not isinstance(saved_at, int | float) or self._clock() - saved_at > ttl:
+        saved_at: Any = entry.get("saved_at")
+        if not self._is_past(saved_at) or self._clock() - saved_at > ttl:
             return []
         return list(entry["messages"])
 
@@ -164,8 +169,30 @@ class Sessions:
             case {
                 "request_id": str(request_id),
                 "offset": int(offset),
-                "updated_at": int() | float() as updated_at,
+                "updated_at": updated_at,
                 "ttl": int() | float() as ttl,
-            } if request_id and offset >= 0:
+            } if (
+                _is_id(request_id)
+                and not isinstance(offset, bool)
+                and 0 <= offset <= MAX_POSITION
+                and self._is_past(updated_at)
+                and not isinstance(ttl, bool)
+                and ttl >= 0  # no NaN either, which JSON of Python's can hold
+            ):
                 return ActiveGeneration(request_id, offset, updated_at, ttl)
         return None
+
+    def _is_past(self, moment: Any) -> bool:
+        return (
+            isinstance(moment, int | float)
+            and not isinstance(moment, bool)
+            and 0 <= moment <= self._clock() + _CLOCKS_APART
+        )
+
+
+def _is_id(text: str) -> bool:
+    """A request id as it is stored: a UUID, or a text that stands for one."""
+    try:
+        return header_text(text) == text
+    except ValueError:
+        return False

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -55,8 +56,10 @@ class FileStorage:
 
     def read(self, key: str) -> bytes | None:
         """See `Storage.read`."""
+        file = self._file(key)
         try:
-            return self._file(key).read_bytes()
+            # Anything else is no entry of ours, and a pipe would be waited for without end.
+            return file.read_bytes() if stat.S_ISREG(file.stat().st_mode) else None
         except FileNotFoundError:
             return None
         except OSError as error:
