@@ -68,6 +68,12 @@ async def test_the_start_answer_names_both_streams() -> None:
         assert messages[-1]["dataOffset"] == "00000000000000000005"
 
 
+async def test_an_answer_without_a_content_type_is_bytes() -> None:
+    async with upstream(whole(200, b"hello")) as up, served() as proxy:
+        answer = await proxy.start(up.url)
+        assert answer.json()["contentType"] == "application/octet-stream"
+
+
 async def test_urls_come_from_the_setting_and_never_from_the_host_header() -> None:
     async with upstream(whole(200, b"")) as up:
         for public, base in ((None, None), ("https://ai.example/p/", "https://ai.example/p")):
@@ -283,6 +289,23 @@ async def test_bad_input(
         assert _assert_refused(answer, status, code)
         # The rest of the server is unaffected.
         assert (await proxy.client.get("/health")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/api/{id}/{id}", "POST"),
+        ("OPTIONS", "/api/{id}/{id}", "POST"),
+        ("POST", "/stream/data", "GET, HEAD"),
+        ("DELETE", "/health", "GET"),
+    ],
+)
+async def test_a_wrong_method_is_told_the_right_ones(method: str, path: str, allowed: str) -> None:
+    async with served() as proxy:
+        answer = await proxy.client.request(method, path.replace("{id}", str(uuid4())))
+        message = _assert_refused(answer, 405, "method_not_allowed")
+        assert answer.headers["allow"] == allowed
+        assert allowed in message
 
 
 @pytest.mark.parametrize("declared", [True, False])

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, assert_never
 
@@ -52,6 +53,8 @@ ALWAYS = {
 """On every answer of ours: nothing in between may keep it, change it, or guess what it is."""
 
 FROM_UPSTREAM = {ProxyHeader.SOURCE: "upstream"}
+OCTETS = "application/octet-stream"
+"""The content type of an answer whose upstream names none."""
 WITHOUT_BODY = frozenset({204, 205, 304})
 
 EXPOSED = [*StreamHeader, *ProxyHeader, "ETag", "Location", "Retry-After", "*"]
@@ -242,7 +245,7 @@ def _start_answer(answer: Accepted, wanted: StartRequest, base: str) -> Response
         request_id=wanted.request_id,
         stream_url=f"{base}/stream/data",
         control_url=f"{base}/stream/control",
-        content_type=answer.start.content_type,
+        content_type=answer.start.content_type or OCTETS,
         durable_data_url=f"{base}{STREAMS_PREFIX}/{wanted.paths.data}",
         durable_control_url=f"{base}{STREAMS_PREFIX}/{wanted.paths.control}",
         upstream_status=answer.start.status,
@@ -259,7 +262,7 @@ def _live_body(answer: Accepted, wanted: StartRequest, proxy: Proxy) -> Response
     headers = [(name, value) for name, value in start.headers if name.lower() not in own_names]
     if start.status in WITHOUT_BODY:
         return _with_headers(Response(status_code=start.status), [*headers, *ours.items()])
-    content_type = start.content_type or "application/octet-stream"
+    content_type = start.content_type or OCTETS
     return LiveBody(
         proxy.parts.log,
         wanted.paths.data,
@@ -297,6 +300,14 @@ def _refuse(refusal: Refusal) -> Response:
     return JSONResponse(body, status_code=refusal.status, headers=headers)
 
 
+def _refuse_method(allow: str) -> Response:
+    allowed = ", ".join(sorted(allow.split(", ")))
+    refusal = Refusal(ErrorCode.METHOD_NOT_ALLOWED, f"this path has other methods: {allowed}")
+    response = _refuse(refusal)
+    response.headers["Allow"] = allowed
+    return response
+
+
 def _health(proxy: Proxy) -> Response:
     generations, store = proxy.parts.generations, "ok"
     try:
@@ -321,9 +332,8 @@ def _add_error_handlers(app: FastAPI) -> None:
     """Everything that is refused is refused in one form."""
 
     async def on_http(_request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
-        if status == 405:  # noqa: PLR2004 - the status of the code beside it
-            return _refuse(Refusal(ErrorCode.METHOD_NOT_ALLOWED, "this path has other methods"))
+        if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            return _refuse_method((error.headers or {}).get("Allow", ""))
         return _refuse(Refusal(ErrorCode.NOT_FOUND, "there is nothing at this path"))
 
     async def on_log(request: Request, error: Exception) -> Response:
