@@ -36,11 +36,31 @@ def test_only_progress_resets() -> None:
     assert subject.delay(9.0) == 1.0
 
 
-def test_it_gives_up_when_the_next_attempt_would_be_too_late() -> None:
+@given(st.floats(0, 1, exclude_max=True), st.floats(0.1, 100))
+def test_the_last_attempt_is_made_when_the_time_is_over(
+    random: float, give_up_after: float
+) -> None:
+    subject = backoff(random, give_up_after)
+    now = 50.0
+    while (delay := subject.delay(now)) is not None:
+        assert delay > 0
+        now += delay
+    assert now == pytest.approx(50.0 + give_up_after)
+    subject.progress()
+    assert subject.delay(now) is not None
+
+
+def test_there_is_one_last_attempt_even_if_a_sleep_ends_early() -> None:
     subject = backoff(give_up_after=10.0)
     assert subject.delay(50.0) == 1.0
-    assert subject.delay(58.0) == 2.0
-    assert subject.delay(58.1) is None
+    assert subject.delay(58.5) == 1.5
+    assert subject.delay(59.99) is None
+    subject.give_up_after = 60.0
+    assert subject.delay(59.99) == 8.0
+
+
+def test_without_any_patience_there_is_no_second_attempt() -> None:
+    assert backoff(give_up_after=0.0).delay(50.0) is None
 
 
 def test_retry_after_is_a_lower_bound() -> None:
