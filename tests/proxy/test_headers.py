@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from durable_proxy._headers import forwardable_headers, upstream_headers
+from durable_proxy._headers import content_type_of, forwardable_headers, upstream_headers
 from durable_transport.protocol import HOP_BY_HOP_HEADERS, ProxyHeader
 
 IDENTITY = (b"accept-encoding", b"identity")
@@ -105,6 +105,32 @@ def test_what_would_act_on_us_or_lie_stays_up_there(name: str) -> None:
 def test_a_response_may_name_hop_by_hop_headers_too() -> None:
     headers = [("X-A", "1"), ("Connection", "x-a"), ("X-B", "2")]
     assert forwardable_headers(headers) == [("x-b", "2")]
+
+
+CONTROLS = [chr(code) for code in (*range(9), *range(10, 32), 127)]
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_what_is_no_header_field_stays_up_there(control: str) -> None:
+    value = f"a{control}b"
+    assert forwardable_headers([("x-a", value), ("x-b", "2")]) == [("x-b", "2")]
+    assert content_type_of([("content-type", value)]) is None
+
+
+@pytest.mark.parametrize("name", ["", "x a", "x:a", "x\x7fa", "x\xe9", "x(a)", "x-a\n"])
+def test_what_has_no_name_of_a_header_stays_up_there(name: str) -> None:
+    assert forwardable_headers([(name, "1")]) == []
+
+
+@pytest.mark.parametrize("value", ["", "a\tb", "a \x80\xff b", "~!"])
+def test_tabs_and_bytes_above_ascii_come_down(value: str) -> None:
+    assert forwardable_headers([("X-A", value)]) == [("x-a", value)]
+
+
+def test_the_content_type() -> None:
+    assert content_type_of([("X-A", "1"), ("Content-Type", "text/\xe9")]) == "text/\xe9"
+    assert content_type_of([("content-type", "")]) is None
+    assert content_type_of([]) is None
 
 
 names = st.from_regex(r"[A-Za-z][A-Za-z0-9-]{0,12}", fullmatch=True) | st.sampled_from(

@@ -218,6 +218,31 @@ async def test_header_values_that_are_no_ascii_come_down_as_they_are(status: int
         assert found[b"content-type"] == found[b"x-name"] == value
 
 
+@pytest.mark.parametrize("live", ["raw", None])
+@pytest.mark.parametrize("status", [200, 204, 429])
+@pytest.mark.parametrize("control", [b"\x01", b"\x7f"])
+async def test_control_characters_in_headers_do_not_come_down(
+    status: int, control: bytes, live: str | None
+) -> None:
+    async def script(wire: Wire) -> None:
+        head = b"HTTP/1.1 %d X\r\nContent-Type: text/%bplain\r\nX-A: a%bb\r\nX-B: fine\r\n"
+        length = b"" if status == 204 else b"Content-Length: 2\r\n"
+        await wire.raw(head % (status, control, control) + length + b"\r\n")
+        await wire.raw(b"" if status == 204 else b"ok")
+
+    async with upstream(script) as up, served() as proxy, asyncio.timeout(10 * UNIT):
+        answer = await proxy.start(up.url, **({"X_Proxy_Live": live} if live else {}))
+        told = answer.headers.multi_items()
+        if live is None and status < 300:
+            assert answer.json()["contentType"] == "application/octet-stream"
+            told = [tuple(one) for one in answer.json()["upstreamHeaders"]]
+        else:
+            assert answer.status_code == status
+            assert answer.headers.get("content-type") in (None, "application/octet-stream")
+        assert ("x-b", "fine") in told
+        assert "x-a" not in dict(told)
+
+
 @pytest.mark.parametrize("status", [302, 401, 404, 429, 500])
 @pytest.mark.parametrize("live", ["raw", None])
 async def test_an_upstreams_no_passes_through(status: int, live: str | None) -> None:

@@ -15,7 +15,7 @@ PURE = {
     "_allowlist.py": {"collections.abc", "dataclasses", "typing"},
     "_answers.py": {"collections.abc", "dataclasses"},
     "_errors.py": {"collections.abc", "dataclasses", "types"},
-    "_headers.py": {"collections.abc"},
+    "_headers.py": {"collections.abc", "re"},
     "_lifecycle.py": {"collections.abc", "dataclasses", "enum", "types"},
     "_start_request.py": {"dataclasses", "re", "uuid"},
     "_urls.py": {"dataclasses", "ipaddress", "re"},

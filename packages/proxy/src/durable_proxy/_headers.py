@@ -6,9 +6,11 @@ are the proxy's own, and some vendors refuse a call that carries an ``Origin``.
 
 Down go the upstream's headers about its answer: request ids, rate limits, retry advice. Not those
 of one connection, not what describes a framing or coding that is gone, and nothing that would act
-on the proxy's origin in a browser or on a reverse proxy.
+on the proxy's origin in a browser or on a reverse proxy. And not what is no header field at all:
+HTTP parsers differ in what they let pass, and our server would break off an answer over it.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 
 from durable_transport.protocol import HOP_BY_HOP_HEADERS, ProxyHeader
@@ -94,6 +96,11 @@ _NOT_DOWNSTREAM_PREFIXES = (
 )
 
 
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""Not in a field's value. Tab may be in it, and bytes above ASCII (RFC 9110 section 5.5)."""
+
+
 def upstream_headers(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
     """The request headers that go upstream, in their order.
 
@@ -121,6 +128,18 @@ def _listed_by(listing: set[str], headers: Iterable[tuple[str, str]]) -> frozens
     )
 
 
+def content_type_of(headers: Iterable[tuple[str, str]]) -> str | None:
+    """The upstream's content type; None when it names none, or none that can be passed on."""
+    for name, value in headers:
+        if name.lower() == "content-type" and value and _is_field(name, value):
+            return value
+    return None
+
+
+def _is_field(name: str, value: str) -> bool:
+    return _TOKEN.fullmatch(name) is not None and _CONTROL.search(value) is None
+
+
 def forwardable_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The upstream's response headers that its reader may see, names in lower case.
 
@@ -131,5 +150,7 @@ def forwardable_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, s
     return [
         (name, value)
         for name, value in lowered
-        if name not in dropped and not name.startswith(_NOT_DOWNSTREAM_PREFIXES)
+        if name not in dropped
+        and not name.startswith(_NOT_DOWNSTREAM_PREFIXES)
+        and _is_field(name, value)
     ]

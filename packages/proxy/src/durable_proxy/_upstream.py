@@ -13,7 +13,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 import anyio.lowlevel
 import httpx2
 
-from durable_proxy._headers import forwardable_headers
+from durable_proxy._headers import content_type_of, forwardable_headers
 from durable_proxy._lifecycle import Ending, Event
 from durable_proxy._start_request import StartRequest
 from durable_transport.protocol import Rejected, StartPayload
@@ -228,7 +228,7 @@ class UpstreamAnswer:
 
     @property
     def _content_type(self) -> str | None:
-        return dict(self._raw_headers).get("content-type")
+        return content_type_of(self._raw_headers)
 
     @property
     def _raw_headers(self) -> list[tuple[str, str]]:
