@@ -38,6 +38,8 @@ def test_help_and_version() -> None:
         (["--allow", "https://a-*.example/**"], "one whole label"),
         (["--host", "0.0.0.0"], "--insecure"),
         (["--port", "99999"], "65535"),
+        (["--cors-origin", "https://app.example/"], "https://app.example"),
+        (["--cors-origin", "app.example"], "not an origin"),
         (["--lease", "0"], "lease"),
         (["--lease", "soon"], "soon"),
         (["--unknown"], "--unknown"),
@@ -52,6 +54,7 @@ def test_a_wrong_command_line(arguments: list[str], says: str) -> None:
     [
         ("PROXY_LEASE", "soon", "PROXY_LEASE"),
         ("PROXY_PORT", "http", "PROXY_PORT"),
+        ("PROXY_CORS_ORIGIN", "* nope", "not an origin"),
         ("PROXY_ALLOW", "https://ok/** nope", "https://api.openai.com/**"),
     ],
 )
@@ -122,6 +125,20 @@ async def test_a_store_in_use_and_one_that_was_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("options", [(), ("--cors-origin", "https://app.example")])
+async def test_web_pages_may_use_it_where_it_says_so(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    async with serving(tmp_path, *options) as command:
+        async with httpx2.AsyncClient(trust_env=False, base_url=command.url) as client:
+            for path in ("/health", "/v1/stream/generations/x"):
+                answer = await client.get(path, headers={"Origin": "https://app.example"})
+                allowed = answer.headers.get_list("access-control-allow-origin")
+                assert allowed == list(options[1:])
+        assert await command.terminate() == 0
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -155,11 +172,13 @@ class TestSettings:
         monkeypatch.setenv("DATABASE_URL", "sqlite:///x")
         monkeypatch.setenv("PROXY_URL", "https://ai.example")
         monkeypatch.setenv("PROXY_ALLOW", "https://a/**, https://b/**\nhttps://c/**")
+        monkeypatch.setenv("PROXY_CORS_ORIGIN", "http://localhost:3000,https://[::1]")
         settings = load_settings()
         assert settings.port == 5001
         assert settings.store == "sqlite:///x"
         assert settings.public_url == "https://ai.example"
         assert settings.allow == ("https://a/**", "https://b/**", "https://c/**")
+        assert settings.cors_origins == ("http://localhost:3000", "https://[::1]")
 
     def test_command_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PROXY_PORT", "5001")

@@ -68,6 +68,7 @@ def create_app(
     *,
     allow: Iterable[str] = (),
     allow_any_upstream: bool = False,
+    cors_origins: Iterable[str] = (),
     public_url: str | None = None,
     limits: Limits | None = None,
     timeouts: Timeouts | None = None,
@@ -83,6 +84,8 @@ def create_app(
             readers are sent home when the application ends.)
         allow: Upstream patterns, ``scheme://host[:port]/path``; nothing else is called.
         allow_any_upstream: For development.
+        cors_origins: Web pages that may use the proxy and read what it has stored, by origin,
+            ``https://app.example``; ``*`` for all. By default none may.
         public_url: Where clients reach this application; by default, the address of the socket
             that a request came in on. (Never its ``Host`` header: a client writes that.)
         limits: How large a request may be, and how much is buffered.
@@ -106,7 +109,16 @@ def create_app(
         streams=stream_limits or StreamLimits(),
         client=client,
     )
-    return _assemble(Proxy(store, options), public_url)
+    app = _assemble(Proxy(store, options), public_url)
+    if origins := list(cors_origins):
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED,
+        )
+    return app
 
 
 def _assemble(proxy: Proxy, public_url: str | None) -> FastAPI:
@@ -122,6 +134,7 @@ def _assemble(proxy: Proxy, public_url: str | None) -> FastAPI:
         prefix="",
         read_only=True,
         replaceable=True,
+        cors=False,
         limits=proxy.options.streams,
     )
     app = FastAPI(title="durable-proxy", version=__version__, lifespan=lifespan)
@@ -129,13 +142,6 @@ def _assemble(proxy: Proxy, public_url: str | None) -> FastAPI:
     app.include_router(_routes(proxy, public_url))
     app.mount(STREAMS_PREFIX, streams)
     _add_error_handlers(app)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=["*"],
-        allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
-        allow_headers=["*"],
-        expose_headers=EXPOSED,
-    )
     return app
 
 

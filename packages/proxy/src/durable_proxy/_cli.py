@@ -42,6 +42,14 @@ def main() -> None:
     "path segment, ** for any rest. Repeatable.  [PROXY_ALLOW]",
 )
 @click.option("--allow-any-upstream", is_flag=True, help="Call anything: for development only.")
+@click.option(
+    "--cors-origin",
+    "cors_origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Web pages that may use the proxy: scheme://host[:port], or * for all. Repeatable; "
+    "without it none may.  [PROXY_CORS_ORIGIN]",
+)
 @click.option("--public-url", help="Where clients reach the proxy.  [PROXY_URL]")
 @click.option("--lease", type=float, help="Seconds after which a dead node is one.  [10]")
 @click.option("--drain", type=float, help="Seconds a shutdown waits for generations.  [20]")
@@ -100,6 +108,7 @@ def _make_app(log: Log, settings: Settings, *, allow_any_upstream: bool) -> Fast
         log,
         allow=settings.allow,
         allow_any_upstream=allow_any_upstream,
+        cors_origins=settings.cors_origins,
         public_url=settings.public_url,
         limits=Limits(request_body_bytes=settings.max_body),
         timeouts=Timeouts(answer=settings.answer_timeout, idle=settings.idle_timeout),

@@ -3,10 +3,14 @@
 The names are those of the original proxy where it has one. ``DATABASE_URL`` is the store.
 """
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]+)?")
+"""As browsers write it: in lower case, and without a path."""
 
 
 class SettingsError(ValueError):
@@ -25,17 +29,29 @@ class Settings(BaseSettings):
     store: str = Field(default="sqlite:///durable-proxy.sqlite", validation_alias="DATABASE_URL")
     public_url: str | None = Field(default=None, validation_alias="PROXY_URL")
     allow: Annotated[tuple[str, ...], NoDecode] = Field(default=(), validation_alias="PROXY_ALLOW")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), validation_alias="PROXY_CORS_ORIGIN"
+    )
     lease: float = Field(default=10.0, ge=0.1, validation_alias="PROXY_LEASE")
     drain: float = Field(default=20.0, ge=0.0, validation_alias="PROXY_DRAIN")
     answer_timeout: float = Field(default=600.0, gt=0, validation_alias="PROXY_ANSWER_TIMEOUT")
     idle_timeout: float = Field(default=300.0, gt=0, validation_alias="PROXY_IDLE_TIMEOUT")
     max_body: int = Field(default=32 * 1024 * 1024, ge=0, validation_alias="PROXY_MAX_BODY")
 
-    @field_validator("allow", mode="before")
+    @field_validator("allow", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        """In the environment, patterns have white space or commas between them."""
+        """In the environment, several have white space or commas between them."""
         return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        """One that no browser would send allows nobody, and nobody would be told why."""
+        for one in origins:
+            if one != "*" and not _ORIGIN.fullmatch(one):
+                raise ValueError(f"{one!r} is not an origin: write https://app.example, or *")
+        return origins
 
 
 def load_settings(**given: Any) -> Settings:
