@@ -14,6 +14,7 @@ SOURCE = Path(durable_proxy.__file__).parent
 PURE = {
     "_allowlist.py": {"collections.abc", "dataclasses", "typing"},
     "_answers.py": {"collections.abc", "dataclasses"},
+    "_coding.py": {"collections.abc", "typing", "zlib"},
     "_errors.py": {"collections.abc", "dataclasses", "types"},
     "_headers.py": {"collections.abc", "re"},
     "_lifecycle.py": {"collections.abc", "dataclasses", "enum", "types"},

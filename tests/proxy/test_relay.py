@@ -6,15 +6,28 @@ import asyncio
 import base64
 import gzip
 import random
+import zlib
 from typing import TYPE_CHECKING
 
+import httpx2
 import pytest
 
 from durable_proxy import Limits, Timeouts
 from durable_proxy._answers import Accepted
 from durable_proxy._errors import Refusal
+from durable_proxy._generations import Generations
+from durable_proxy._upstream import open_upstream
 from durable_transport.protocol import ErrorCode, Rejected, TerminalCode
-from proxy.harness import UNIT, control, data, eventually, generations, start_request, terminal
+from proxy.harness import (
+    TIMEOUTS,
+    UNIT,
+    control,
+    data,
+    eventually,
+    generations,
+    start_request,
+    terminal,
+)
 from proxy.wire import LOOPBACK, Wire, pieces, upstream, whole
 
 if TYPE_CHECKING:
@@ -86,6 +99,7 @@ async def test_headers_and_the_bytes_that_came_with_them_are_one_commit(log: Log
     ("method", "reply"),
     [
         ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
+        ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Encoding: gzip\r\n\r\n"),
         ("GET", b"HTTP/1.1 204 No Content\r\n\r\n"),
         ("POST", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
         ("DELETE", b"HTTP/1.1 202 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
@@ -135,6 +149,21 @@ async def _bad_gzip(wire: Wire) -> None:
     await wire.end()
 
 
+async def _truncated_gzip(wire: Wire) -> None:
+    await wire.head(200, ("Content-Encoding", "gzip"))
+    await wire.chunk(gzip.compress(b"only this")[:-8])
+    await wire.end()
+
+
+async def _truncated_deflate(wire: Wire) -> None:
+    await wire.whole(200, zlib.compress(b"only this")[:-4], ("Content-Encoding", "deflate"))
+
+
+async def _more_than_gzip(wire: Wire) -> None:
+    packed = gzip.compress(b"only this")
+    await wire.whole(200, packed + b"and more", ("Content-Encoding", "gzip"))
+
+
 async def _unasked_coding(wire: Wire) -> None:
     await wire.head(200, ("Content-Encoding", "br"))
     await wire.chunk(b"whatever")
@@ -148,6 +177,9 @@ async def _unasked_coding(wire: Wire) -> None:
         (_truncated_chunked, TerminalCode.UPSTREAM_TRUNCATED, b"only this"),
         (_truncated_in_a_chunk, TerminalCode.UPSTREAM_TRUNCATED, b"only this"),
         (_broken, TerminalCode.UPSTREAM_ERROR, b"only this"),
+        (_truncated_gzip, TerminalCode.UPSTREAM_TRUNCATED, b"only this"),
+        (_truncated_deflate, TerminalCode.UPSTREAM_TRUNCATED, b"only this"),
+        (_more_than_gzip, TerminalCode.UPSTREAM_ERROR, b"only this"),
         (_bad_gzip, TerminalCode.UPSTREAM_ERROR, b""),
         (_unasked_coding, TerminalCode.UPSTREAM_ERROR, b""),
     ],
@@ -192,6 +224,37 @@ async def test_a_packed_body_is_unpacked_and_loses_its_label(log: Log) -> None:
         assert answer.start.headers == [("x-ratelimit-remaining", "7")]
         assert await data(log, request.paths) == SPLIT * 1000
         assert up.calls[0].values("accept-encoding") == ["identity"]
+
+
+@pytest.mark.parametrize("cut", [None, -8])
+async def test_the_body_of_a_no_is_unpacked_as_far_as_it_came(log: Log, cut: int | None) -> None:
+    script = whole(400, gzip.compress(b"because")[:cut], ("Content-Encoding", "gzip"))
+    async with upstream(script) as up, generations(log) as running:
+        assert await running.start(start_request(up.url)) == Rejected(400, (), b"because")
+
+
+async def test_a_packed_no_is_bounded(log: Log) -> None:
+    script = whole(400, gzip.compress(bytes(50_000_000)), ("Content-Encoding", "gzip"))
+    limits = Limits(error_body_bytes=1000)
+    async with upstream(script) as up, generations(log, limits=limits) as running:
+        assert await running.start(start_request(up.url)) == Rejected(400, (), bytes(1000))
+
+
+async def test_a_body_that_the_client_has_read_is_not_unpacked_again(log: Log) -> None:
+    def answer(_request: httpx2.Request) -> httpx2.Response:
+        packed = gzip.compress(b"hello")
+        return httpx2.Response(200, content=packed, headers={"Content-Encoding": "gzip"})
+
+    async with (
+        httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as client,
+        open_upstream(TIMEOUTS, client) as up,
+    ):
+        running = Generations(log, up, Limits())
+        request = start_request("http://127.0.0.1:1/")
+        await running.start(request)
+        assert await data(log, request.paths) == b"hello"
+        assert (await terminal(log, request.paths)).event == "done"
+        await running.drain(0)
 
 
 @pytest.mark.parametrize("status", [301, 304, 400, 401, 404, 429, 500, 529])
