@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -208,6 +209,24 @@ async def test_a_polite_end_does_not_wait_for_ever(tmp_path: Path) -> None:
             assert await _read(client, ids, enough=len(b"".join(PARTS)))
             assert await first.terminate() == 0
             assert await reading == b"".join(PARTS)
+            assert "Traceback" not in first.stderr
+        async with serving(tmp_path) as second, _client(second) as client:
+            await _assert_orphaned(client, ids)
+
+
+async def test_a_second_interrupt_is_not_kept_waiting(tmp_path: Path) -> None:
+    async with upstream(_never_ends) as up:
+        async with serving(tmp_path, "--drain", "600") as first, _client(first) as client:
+            ids = await _start(client, up)
+            assert await _read(client, ids, enough=len(b"".join(PARTS)))
+            first.process.send_signal(signal.SIGINT)
+
+            async def draining() -> bool:
+                return (await client.get("/health")).status_code == 503
+
+            await eventually(draining)
+            first.process.send_signal(signal.SIGINT)
+            await asyncio.wait_for(first.process.wait(), 30 * UNIT)
             assert "Traceback" not in first.stderr
         async with serving(tmp_path) as second, _client(second) as client:
             await _assert_orphaned(client, ids)

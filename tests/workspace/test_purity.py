@@ -18,7 +18,15 @@ PURE = {
         *("_request", "_sse", "_store"),
     ],
     "durable_proxy": [
-        *("_allowlist", "_answers", "_errors", "_headers", "_lifecycle", "_start_request"),
+        *(
+            "_allowlist",
+            "_answers",
+            "_coding",
+            "_errors",
+            "_headers",
+            "_lifecycle",
+            "_start_request",
+        ),
         *("_urls",),
     ],
 }
@@ -29,6 +37,7 @@ MAY_IMPORT = {
     *("urllib.parse", "uuid", "pydantic", "pydantic.alias_generators", "pydantic_core"),
     "contextvars",  # headers that hold for a block of the caller's code
     "http",  # for HTTPStatus
+    "zlib",  # arithmetic on bytes
 }
 
 each_package = pytest.mark.parametrize("package", packages(), ids=lambda package: package.name)

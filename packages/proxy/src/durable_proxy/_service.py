@@ -61,6 +61,7 @@ class Proxy:
         self.options = options
         self._store = store
         self._parts: Parts | None = None
+        self._leaving = False
 
     @property
     def parts(self) -> Parts:
@@ -94,6 +95,7 @@ class Proxy:
             logger.warning("ended %d generations that the last process left behind", ended)
         options = self.options
         async with open_upstream(options.timeouts, options.client) as upstream:
+            self._leaving = False
             self._parts = Parts(log, Generations(log, upstream, options.limits))
             reaper = asyncio.create_task(reap_forever(log), name="durable-proxy reaper")
             try:
@@ -105,12 +107,15 @@ class Proxy:
                 self._parts = None
 
     async def drain(self) -> None:
-        """Take leave: see the module. A second call has nothing left to do.
+        """Take leave: see the module. A second call waits for nothing, even if the first was cut
+        short: what still runs then is ended as orphaned at once.
 
         The lifespan does it too, but most servers leave the lifespan only after their last
         connection; a server that can call this at the signal keeps readers connected to what
         still comes, and is not held up by them.
         """
-        if await self.parts.generations.drain(self.options.drain_seconds):
+        patience = 0.0 if self._leaving else self.options.drain_seconds
+        first, self._leaving = not self._leaving, True
+        if await self.parts.generations.drain(patience) and first:
             await asyncio.sleep(FAREWELL_SECONDS)
         self.parts.log.release_readers()
