@@ -179,7 +179,7 @@ def test_no_length_without_a_body(status: int) -> None:
 
 
 def test_preflight_allows_what_clients_send() -> None:
-    answer = render.preflight()
+    answer = render.preflight(render.METHODS)
     headers = _headers(answer)
     assert answer.status == 204
     allowed = headers["access-control-allow-headers"].lower().split(", ")

@@ -447,6 +447,7 @@ async def test_without_cors_no_page_of_another_origin_is_told_anything() -> None
             await server.ask("OPTIONS", "s"),
         ):
             assert reply.get("access-control-allow-origin") is None
+            assert reply.get("access-control-allow-methods") is None
             assert reply["x-content-type-options"] == "nosniff"
 
 

@@ -427,3 +427,10 @@ def test_a_group_sees_its_own_operations() -> None:
 def test_paths_of_a_batch() -> None:
     groups = [(Create("a"), Delete("b")), (Heartbeat("node", 1.0),), (Touch("a"),)]
     assert paths_of(groups) == {"a", "b"}
+
+
+@pytest.mark.parametrize(("ttl", "expires_at"), [(5, NOW + 50), (50, NOW + 5)])
+def test_of_two_ends_of_life_the_sooner_counts(ttl: int, expires_at: float) -> None:
+    info = stream(ttl_seconds=ttl, expires_at=expires_at, touched_at=NOW)
+    assert not is_expired(info, NOW + 4)
+    assert is_expired(info, NOW + 5)

@@ -1,6 +1,7 @@
 """Answers of the Durable Streams surface: from outcome to status, headers and body. Pure."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -123,10 +124,10 @@ def refusal(code: ErrorCode, message: str) -> Answer:
     return Answer(STATUS[code], headers, body)
 
 
-def preflight() -> Answer:
-    """The answer to OPTIONS."""
+def preflight(methods: Iterable[str]) -> Answer:
+    """The answer to a page of another origin that asks whether it may use these methods."""
     answer = Answer(204)
-    answer.add("Access-Control-Allow-Methods", ", ".join(METHODS))
+    answer.add("Access-Control-Allow-Methods", ", ".join(methods))
     answer.add(
         "Access-Control-Allow-Headers",
         ", ".join(["Content-Type", "Authorization", "If-None-Match", *StreamHeader]),

@@ -115,7 +115,7 @@ class StreamsApp:
     async def _dispatch(self, exchange: Exchange) -> Answer | None:
         method = exchange.method
         if method == "OPTIONS":
-            return render.preflight()
+            return render.preflight(self._methods) if self._cors else Answer(204)
         if method not in self._methods:
             answer = refusal(ErrorCode.METHOD_NOT_ALLOWED, f"{method[:20]} is not supported here")
             answer.add("Allow", ", ".join(self._methods))

@@ -94,10 +94,11 @@ class Effects:
 
 
 def end_of_life(stream: StreamInfo) -> float | None:
-    """When the stream's fixed or sliding lifetime is over (epoch seconds), as things stand."""
-    if stream.ttl_seconds is not None:
-        return stream.touched_at + stream.ttl_seconds
-    return stream.expires_at
+    """When the stream's life is over (epoch seconds), as things stand: the sooner of its ends."""
+    if stream.ttl_seconds is None:
+        return stream.expires_at
+    slid = stream.touched_at + stream.ttl_seconds
+    return slid if stream.expires_at is None else min(slid, stream.expires_at)
 
 
 def is_expired(stream: StreamInfo, now: float) -> bool:
