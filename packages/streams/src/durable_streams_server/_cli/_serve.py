@@ -1,4 +1,4 @@
-"""``durable-streams``: the server as a command."""
+"""``durable-streams serve``: the server as a command."""
 
 import sys
 from collections.abc import Callable
@@ -16,13 +16,7 @@ EXIT_FAILED = 1
 """The server could not start; click itself exits with 2 for a wrong command line."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="durable-streams-server")
-def main() -> None:
-    """A Durable Streams server: append-only logs over HTTP, on one SQLite file."""
-
-
-@main.command("serve")
+@click.command("serve")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
