@@ -21,6 +21,7 @@ from durable_streams_server._errors import (
 from durable_streams_server._model import (
     Chunk,
     Heartbeat,
+    Inspection,
     Operation,
     Outcome,
     StreamInfo,
@@ -208,6 +209,22 @@ class Log:
     async def owned(self) -> list[StreamInfo]:
         """Open streams that have an owner, alive or not."""
         return await self._reads.in_thread(self._store.owned)
+
+    async def list_streams(
+        self, prefix: str = "", after: str = "", limit: int = 100
+    ) -> list[StreamInfo]:
+        """A page of the streams whose names begin with ``prefix``; see `Store.list_streams`."""
+        return await self._reads.in_thread(
+            lambda: self._store.list_streams(prefix, after, limit, self._clock())
+        )
+
+    async def inspect(self, path: str) -> Inspection | None:
+        """The stream at the path with its producers, forks and sizes, or None."""
+        return await self._reads.in_thread(lambda: self._store.inspect(path, self._clock()))
+
+    async def store_size(self) -> int:
+        """Bytes that the store takes on disk; asking the store, so that it answers or fails."""
+        return await self._reads.in_thread(self._store.size)
 
     def touch(self, stream: StreamInfo) -> None:
         """A read has begun: slide the stream's lifetime, if it has a sliding one.

@@ -327,3 +327,23 @@ class Chunk:
     data: bytes
     up_to_date: bool
     closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """One stream, with everything about it that only its keeper wants to know.
+
+    Attributes:
+        producers: The last accepted batch of each producer (at most 1000 of them).
+        forks: Paths of the streams that were forked from it (at most 1000 of them).
+        rows: In how many pieces the stream's own bytes are stored.
+        stored_bytes: The stream's own bytes: what a fork inherits is not among them.
+        lease_expires_at: Until when the owner counts as alive, epoch seconds.
+    """
+
+    stream: StreamInfo
+    producers: tuple[Producer, ...]
+    forks: tuple[str, ...]
+    rows: int
+    stored_bytes: int
+    lease_expires_at: float | None

@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from sqlalchemy import Connection, func, pool, select
+from sqlalchemy import Connection, pool, select
 
 from durable_streams_server import _schema as schema
 from durable_streams_server._errors import (
@@ -22,7 +22,7 @@ from durable_streams_server._errors import (
     StreamNotFoundError,
 )
 from durable_streams_server._json_mode import is_json
-from durable_streams_server._model import Append, Operation, Producer, StreamInfo
+from durable_streams_server._model import Append, Inspection, Operation, Producer, StreamInfo
 from durable_streams_server._plan import (
     Effects,
     Planner,
@@ -31,6 +31,13 @@ from durable_streams_server._plan import (
     State,
     is_expired,
     paths_of,
+)
+from durable_streams_server._rows import (
+    SELECT_STREAMS,
+    inspect_stream,
+    is_over,
+    select_page,
+    stream_of_row,
 )
 from durable_streams_server._sqlite_file import (
     is_fatal,
@@ -134,9 +141,9 @@ class SqliteStore:
         missing = [path for path in paths if path not in self._known]
         for start in range(0, len(missing), _ROWS_PER_STATEMENT):
             part = missing[start : start + _ROWS_PER_STATEMENT]
-            query = _SELECT_STREAMS.where(schema.streams.c.path.in_(part))
+            query = SELECT_STREAMS.where(schema.streams.c.path.in_(part))
             for row in self._writer.execute(query):
-                self._known[row.path] = _stream(row)
+                self._known[row.path] = stream_of_row(row)
 
     def _load_producers(
         self, groups: Sequence[Sequence[Operation]], streams: dict[str, StreamInfo]
@@ -249,8 +256,8 @@ class SqliteStore:
     def stat(self, path: str, now: float) -> StreamInfo | None:
         """See `Store.stat`."""
         with self._reading() as connection:
-            row = connection.execute(_SELECT_STREAMS.where(schema.streams.c.path == path)).first()
-        stream = None if row is None else _stream(row)
+            row = connection.execute(SELECT_STREAMS.where(schema.streams.c.path == path)).first()
+        stream = None if row is None else stream_of_row(row)
         return None if stream is None or is_expired(stream, now) else stream
 
     def read(self, stream: StreamInfo, position: int, max_bytes: int) -> bytes:
@@ -275,11 +282,11 @@ class SqliteStore:
         while position < stream.fork_position:
             limit = min(limit, stream.fork_position)
             row = connection.execute(
-                _SELECT_STREAMS.where(schema.streams.c.path == stream.forked_from)
+                SELECT_STREAMS.where(schema.streams.c.path == stream.forked_from)
             ).first()
             if row is None:
                 raise StreamNotFoundError(stream.path)
-            stream = _stream(row)
+            stream = stream_of_row(row)
         return stream, limit
 
     @staticmethod
@@ -319,26 +326,45 @@ class SqliteStore:
         """See `Store.owned`."""
         with self._reading() as connection:
             rows = connection.execute(
-                _SELECT_STREAMS.where(schema.streams.c.owner.is_not(None))
+                SELECT_STREAMS.where(schema.streams.c.owner.is_not(None))
             ).all()
-        return [_stream(row) for row in rows]
+        return [stream_of_row(row) for row in rows]
 
     def expired(self, now: float) -> list[str]:
         """See `Store.expired`."""
         table = schema.streams.c
+        query = select(table.path).where(~table.deleted, is_over(now))
         with self._reading() as connection:
-            return list(
-                connection.execute(
-                    select(table.path).where(
-                        ~table.deleted,
-                        (table.expires_at <= now)
-                        | (
-                            table.ttl_seconds.is_not(None)
-                            & (table.touched_at + table.ttl_seconds <= now)
-                        ),
-                    )
-                ).scalars()
-            )
+            return list(connection.execute(query).scalars())
+
+    def list_streams(self, prefix: str, after: str, limit: int, now: float) -> list[StreamInfo]:
+        """See `Store.list_streams`."""
+        with self._reading() as connection:
+            return select_page(connection, prefix, after, limit, now)
+
+    def inspect(self, path: str, now: float) -> Inspection | None:
+        """See `Store.inspect`."""
+        stream = self.stat(path, now)
+        if stream is None:
+            return None
+        lease = self._leases.get(stream.owner or "")
+        with self._reading() as connection:
+            return inspect_stream(connection, stream, lease)
+
+    def size(self) -> int:
+        """See `Store.size`."""
+        with self._reading() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+            page_size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+        log = 0 if self.file is None else _size_of(self.file.with_name(self.file.name + "-wal"))
+        return int(pages) * int(page_size) + log
+
+
+def _size_of(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 # --------------------------------------------------------------------------- rows
@@ -399,21 +425,3 @@ def _mutable_row(stream: StreamInfo) -> tuple[Any, ...]:
 
 def _closed_by_text(producer: Producer | None) -> str | None:
     return None if producer is None else json.dumps(producer)
-
-
-_STORED_END = (
-    select(func.max(schema.chunks.c.end_offset))
-    .where(schema.chunks.c.stream_id == schema.streams.c.id)
-    .scalar_subquery()
-    .label("stored_end")
-)
-_SELECT_STREAMS = select(schema.streams, _STORED_END)
-
-
-def _stream(row: Any) -> StreamInfo:
-    fields = row._asdict()
-    closed_by, stored_end = fields.pop("closed_by"), fields.pop("stored_end")
-    fields["tail"] = max(fields["tail"], stored_end or 0)
-    return StreamInfo(
-        **fields, closed_by=None if closed_by is None else Producer(*json.loads(closed_by))
-    )

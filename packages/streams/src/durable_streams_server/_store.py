@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from durable_streams_server._model import Operation, Outcome, StreamInfo
+from durable_streams_server._model import Inspection, Operation, Outcome, StreamInfo
 from durable_streams_server._plan import Effects
 
 
@@ -47,6 +47,22 @@ class Store(Protocol):
 
     def expired(self, now: float) -> list[str]:
         """Paths of streams whose lifetime is over and which are still stored."""
+
+    def list_streams(self, prefix: str, after: str, limit: int, now: float) -> list[StreamInfo]:
+        """Streams by name, in the order of its bytes; those that forks keep are among them.
+
+        Args:
+            prefix: What the names begin with; empty for all.
+            after: The last name of the page before; empty for the first page.
+            limit: How many at most: a shorter page is the last one.
+            now: Streams whose lifetime is over at this time (epoch seconds) are left out.
+        """
+
+    def inspect(self, path: str, now: float) -> Inspection | None:
+        """The stream at the path with its producers, forks and sizes, or None like `stat`."""
+
+    def size(self) -> int:
+        """Bytes that the store takes on disk (or in memory)."""
 
     def close(self) -> None:
         """Let go of files and locks; waits for nothing but the disk."""
