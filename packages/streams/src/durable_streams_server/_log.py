@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 from uuid import uuid4
 
 from durable_streams_server._errors import (
@@ -30,7 +30,9 @@ from durable_streams_server._model import (
 from durable_streams_server._reader import MAX_READ_BYTES, Reader, ReadSide
 from durable_streams_server._store import Commit, Store
 from durable_streams_server._url import open_store
-from durable_streams_server._writer import Finished, Request, Writer
+from durable_streams_server._writer import Finished, Request, Work, Writer
+
+T = TypeVar("T")
 
 DEFAULT_LEASE_SECONDS = 10.0
 SWEEP_SECONDS = 30.0
@@ -159,6 +161,20 @@ class Log:
         future: asyncio.Future[tuple[Outcome, ...]] = self._loop.create_future()
         self._writer.submit(Request(operations, future))
         return await future
+
+    async def control(self, work: Work[T]) -> T:
+        """Run ``work`` in one durable write transaction of the store, see `Store.control`.
+
+        It is called in the writer's thread. A caller that is cancelled does not know whether it
+        was; what ``work`` raises is raised here, and nothing of it has been written.
+
+        Raises:
+            StorageError: the store failed; nothing was written.
+            LogClosedError: the log is shut down.
+        """
+        if self._closing:
+            raise LogClosedError
+        return await asyncio.wrap_future(self._writer.control(work))
 
     def _deliver(self, finished: Finished) -> None:
         self._loop.call_soon_threadsafe(self._finish, finished)

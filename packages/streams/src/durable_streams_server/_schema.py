@@ -4,6 +4,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Float,
     ForeignKey,
     Index,
@@ -14,7 +15,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -72,3 +73,74 @@ nodes = Table(
     Column("node_id", Text, primary_key=True),
     Column("expires_at", Float, nullable=False),
 )
+
+# --------------------------------------------------------------------------- subscriptions
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    # A subscription that is deleted and created again takes no tokens of the one before.
+    Column("incarnation", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("pattern", Text),
+    Column("webhook_url", Text),
+    Column("wake_stream", Text),
+    Column("lease_ttl_ms", Integer, nullable=False),
+    Column("description", Text),
+    Column("config_hash", Text, nullable=False),
+    Column("root_url", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("wake_id", Text),
+    Column("holder", Text),
+    Column("lease_until", Float),
+    Column("next_attempt_at", Float),
+    Column("deliverer", Text),
+    Column("retries", Integer, nullable=False),
+    Column("failure", Text),
+)
+
+links = Table(
+    "subscription_links",
+    metadata,
+    Column(
+        "subscription_id",
+        Text,
+        ForeignKey("subscriptions.id", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    Column("path", Text, primary_key=True),
+    Column("explicit", Boolean, nullable=False),
+    Column("globbed", Boolean, nullable=False),
+    # The incarnation that `acked` belongs to: of any other one, nothing is processed.
+    Column("stream_id", BigInteger),
+    Column("acked", BigInteger, nullable=False),
+)
+Index("subscription_links_path", links.c.path)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("purpose", Text, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+
+# --------------------------------------------------------------------------- migrations
+
+
+def _add_subscriptions(connection: Connection) -> None:
+    metadata.create_all(connection, tables=[subscriptions, links, secrets], checkfirst=False)
+
+
+_STEPS = {1: _add_subscriptions}
+"""What turns tables of a version into those of the next."""
+
+
+def migrate(connection: Connection, version: int) -> None:
+    """Bring the tables of an older version to `SCHEMA_VERSION`; in the caller's transaction."""
+    for step in range(version, SCHEMA_VERSION):
+        _STEPS[step](connection)

@@ -7,12 +7,12 @@ else writes, the write side may remember streams between batches and need not re
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, pool, select
 
@@ -48,6 +48,8 @@ from durable_streams_server._sqlite_file import (
     storage_errors,
 )
 from durable_streams_server._store import Commit
+
+T = TypeVar("T")
 
 MINIMUM_SQLITE = (3, 35, 0)  # UPDATE ... FROM, RETURNING
 REMEMBERED = 20_000
@@ -120,6 +122,20 @@ class SqliteStore:
             self._write(planner.effects)
         self._remember(planner.effects)
         return Commit(outcomes, planner.effects)
+
+    def control(self, work: Callable[[Connection], T]) -> T:
+        """See `Store.control`."""
+        if self._failed is not None:
+            raise self._failed
+        with self._read_turn, self._fail_stop(), storage_errors():
+            self._writer.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                result = work(self._writer)
+                self._writer.exec_driver_sql("COMMIT")
+            except BaseException:
+                self._rollback()
+                raise
+        return result
 
     def _new_id(self) -> int:
         self._last_id += 1

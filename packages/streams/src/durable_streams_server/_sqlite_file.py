@@ -45,7 +45,7 @@ def _configure(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def prepare(connection: Connection, file: Path | None) -> None:
-    """Create the tables in a new file; refuse a file that is not ours."""
+    """Create the tables in a new file, migrate those of an older one, refuse what is not ours."""
     name = "the in-memory database" if file is None else str(file)
     run = connection.exec_driver_sql
     application_id = run("PRAGMA application_id").scalar_one()
@@ -64,9 +64,12 @@ def prepare(connection: Connection, file: Path | None) -> None:
     run("PRAGMA journal_mode = WAL")
     if version == schema.SCHEMA_VERSION:
         return
-    # One transaction: a crash in the middle leaves a file that is still empty.
+    # One transaction: a crash in the middle leaves the file as it was.
     run("BEGIN IMMEDIATE")
-    schema.metadata.create_all(connection)
+    if tables:
+        schema.migrate(connection, version)
+    else:
+        schema.metadata.create_all(connection)
     run(f"PRAGMA application_id = {APPLICATION_ID}")
     run(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
     run("COMMIT")

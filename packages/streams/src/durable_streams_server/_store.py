@@ -1,11 +1,16 @@
 """The seam between the log and what keeps its bytes. Every store passes one contract suite."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from durable_streams_server._model import Inspection, Operation, Outcome, StreamInfo
 from durable_streams_server._plan import Effects
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +22,7 @@ class Commit:
 
 
 class Store(Protocol):
-    """Blocking storage. `commit` is called from one thread only, everything else from any.
+    """Blocking storage. `commit` and `control` are called from one thread, the rest from any.
 
     Every method raises `StorageError` when the store fails; a failed `commit` has written
     nothing.
@@ -25,6 +30,14 @@ class Store(Protocol):
 
     def commit(self, groups: Sequence[Sequence[Operation]], now: float) -> Commit:
         """Decide and write a batch in one durable transaction; ``now`` in epoch seconds."""
+
+    def control(self, work: "Callable[[Connection], T]") -> T:
+        """Run ``work`` in one durable write transaction: for state beside the streams.
+
+        What it wrote is on disk when this returns; when it raises, nothing is. It may read every
+        table but writes none that `commit` writes. Between nodes it locks the rows that it decides
+        on (``with_for_update``). It takes the turn of appends, so it is short.
+        """
 
     def stat(self, path: str, now: float) -> StreamInfo | None:
         """The stream at the path, unless its lifetime is over."""

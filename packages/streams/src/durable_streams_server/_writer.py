@@ -10,11 +10,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import Connection
 
 from durable_streams_server._errors import LogClosedError, LogError, StorageError
 from durable_streams_server._model import Append, Create, Operation, Outcome
 from durable_streams_server._store import Commit, Store
+
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+"""What runs in a transaction of its own, see `Store.control`."""
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 """A commit takes no more operations once it holds this many bytes: bounds latency and memory."""
@@ -46,6 +52,9 @@ class Request(NamedTuple):
             self.waiting.set_exception(error)
 
 
+_NUDGE = Request((), None)
+"""Wakes the thread when there is something else to do than to commit."""
+
 Finished = tuple[Sequence[Request], Commit | LogError]
 """Requests of one batch and what became of them."""
 
@@ -69,6 +78,7 @@ class Writer:
         self._deliver = deliver
         self._clock = clock
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
+        self._works: SimpleQueue[tuple[Work[Any], Future[Any]]] = SimpleQueue()
         self._stopped: Future[None] = Future()
         self._thread = Thread(target=self._run, name="durable-log-writer", daemon=True)
         self._thread.start()
@@ -76,6 +86,13 @@ class Writer:
     def submit(self, request: Request) -> None:
         """Queue a request; it is part of the next commit."""
         self._queue.put(request)
+
+    def control(self, work: Work[T]) -> "Future[T]":
+        """Run ``work`` between two commits, see `Store.control`; the result is what it returned."""
+        future: Future[T] = Future()
+        self._works.put((work, future))
+        self._queue.put(_NUDGE)
+        return future
 
     def stop(self) -> Future[None]:
         """Commit what is queued, then end the thread; the result is done when it has ended."""
@@ -86,6 +103,8 @@ class Writer:
         try:
             while (batch := self._next_batch()) is not None:
                 self._deliver((batch, self._commit(batch)))
+                if not self._works.empty():
+                    self._run_works()
         finally:
             try:
                 self._refuse_rest()
@@ -119,7 +138,22 @@ class Writer:
             failure.__cause__ = error
             return failure
 
+    def _run_works(self) -> None:
+        """What waits by now, each in its own transaction; what comes meanwhile lets appends by."""
+        for _ in range(self._works.qsize()):
+            work, future = self._works.get()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(self._store.control(work))
+            except Exception as error:  # noqa: BLE001 - for who waits; this thread serves all
+                future.set_exception(error)
+
     def _refuse_rest(self) -> None:
+        while not self._works.empty():
+            _, future = self._works.get()
+            if future.set_running_or_notify_cancel():
+                future.set_exception(LogClosedError())
         rest: list[Request] = []
         while not self._queue.empty():
             request = self._queue.get()
