@@ -21,6 +21,8 @@ PURE = {
     "_plan": {"_model"},
     "_request": {"_json_mode", "_model"},
     "_sse": {"_json_mode", "_model"},
+    "_stats": {"_errors", "_store"},
+    "_store": {"_model", "_plan"},
     "_tail": {"_model"},
 }
 """Pure modules, and the modules beside them that each may import."""
@@ -29,8 +31,13 @@ STANDARD = {
     "base64", "bisect", "collections", "collections.abc", "dataclasses", "datetime", "enum",
     "functools", "http", "json", "math", "re", "typing", "urllib.parse",
 }  # fmt: skip
-LIBRARIES = {"_json_mode": {"pydantic_core"}, "_tail": {"asyncio"}}
-"""JSON is parsed by a library; a tail hands out futures, and a future needs no loop to be made."""
+LIBRARIES = {
+    "_json_mode": {"pydantic_core"},
+    "_store": {"sqlalchemy"},
+    "_tail": {"asyncio"},
+}
+"""JSON is parsed by a library; a store's seam names the type of a connection; a tail hands out
+futures, and a future needs no loop to be made."""
 
 IMPURE_CALLS = {"time", "monotonic", "now", "utcnow", "today", "uuid4", "random", "open", "print"}
 

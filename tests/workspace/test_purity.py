@@ -15,7 +15,7 @@ PURE = {
     ],
     "durable_streams_server": [
         *("_answer", "_cursor", "_errors", "_json_mode", "_model", "_path", "_plan"),
-        *("_request", "_sse", "_store"),
+        *("_request", "_sse", "_stats", "_store"),
     ],
     "durable_proxy": [
         *(
@@ -33,7 +33,7 @@ PURE = {
 
 MAY_IMPORT = {
     *("__future__", "collections.abc", "dataclasses", "enum", "functools", "types", "typing"),
-    *("base64", "binascii", "datetime", "email.utils", "ipaddress", "json", "math", "re"),
+    *("base64", "binascii", "bisect", "datetime", "email.utils", "ipaddress", "json", "math", "re"),
     *("urllib.parse", "uuid", "pydantic", "pydantic.alias_generators", "pydantic_core"),
     "contextvars",  # headers that hold for a block of the caller's code
     "http",  # for HTTPStatus

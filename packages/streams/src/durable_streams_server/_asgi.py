@@ -171,6 +171,7 @@ class StreamsApp:
         async with log.reader(path, request.position or 0) as reader:
             if request.position is None:
                 reader.position = reader.stream.tail
+            reader.mode = request.live or "catch-up"
             log.touch(reader.stream)
             match request.live:
                 case None if request.position is None:
@@ -266,7 +267,7 @@ async def send_raw(reader: Reader, exchange: Exchange) -> None:
         ClientGoneError: the client has left, or took nothing for `Limits.send` seconds.
         LogError: the stream cannot be read any further; the answer has not been ended.
     """
-    limits = exchange.limits
+    limits, reader.mode = exchange.limits, Live.RAW
     deadline = time.monotonic() + limits.rotate
     async with exchange.watching(reader):
         while not reader.stopped:

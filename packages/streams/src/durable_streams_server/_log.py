@@ -28,6 +28,7 @@ from durable_streams_server._model import (
     Touch,
 )
 from durable_streams_server._reader import MAX_READ_BYTES, Reader, ReadSide
+from durable_streams_server._stats import Batch, OnBatch, Stats
 from durable_streams_server._store import Commit, Store
 from durable_streams_server._url import open_store
 from durable_streams_server._writer import Finished, Request, Work, Writer
@@ -48,6 +49,7 @@ class Log:
     Attributes:
         node_id: This log's name as an owner of streams; new each time.
         lease_seconds: How long a node counts as alive after its last heartbeat.
+        stats: Counts since it was opened.
     """
 
     def __init__(
@@ -59,13 +61,15 @@ class Log:
     ) -> None:
         self.node_id = uuid4().hex
         self.lease_seconds = lease_seconds
+        self.stats = Stats()
         self._store = store
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Task[None] | None = None
         self._failure: StorageError | None = None
         self._reads = ReadSide(store, clock)
-        self._writer = Writer(store, self._deliver, clock)
+        self._observers: tuple[OnBatch, ...] = (self.stats.add,)
+        self._writer = Writer(store, self._deliver, clock, self._observe)
         self._chores: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -176,6 +180,18 @@ class Log:
             raise LogClosedError
         return await asyncio.wrap_future(self._writer.control(work))
 
+    def on_batch(self, observer: OnBatch) -> None:
+        """Tell ``observer`` of every commit from here on; see `OnBatch`."""
+        self._observers += (observer,)
+
+    def _observe(self, batch: Batch) -> None:
+        for observer in self._observers:
+            try:
+                observer(batch)
+            except Exception:
+                # A defect of somebody who looks on must not end the only thread that writes.
+                logger.exception("watching a commit failed")
+
     def _deliver(self, finished: Finished) -> None:
         self._loop.call_soon_threadsafe(self._finish, finished)
 
@@ -200,6 +216,11 @@ class Log:
         if self._failure is not None:
             raise self._failure
 
+    @property
+    def leaving(self) -> bool:
+        """`release_readers` or `close` was called: no reader should come here any more."""
+        return self._reads.released
+
     async def stat(self, path: str) -> StreamInfo | None:
         """The stream at the path, or None."""
         return await self._reads.stat(path)
@@ -217,6 +238,10 @@ class Log:
     def reader(self, path: str, position: int = 0) -> Reader:
         """A live reader from ``position`` on: ``async with log.reader(path) as reader``."""
         return Reader(self._reads, path, position)
+
+    def readers(self) -> list[Reader]:
+        """Every reader of this log that is between entering and leaving its stream."""
+        return list(self._reads.readers)
 
     async def orphans(self) -> list[StreamInfo]:
         """Open streams whose owner's lease has run out."""

@@ -38,6 +38,7 @@ class ReadSide:
         loop: The event loop of the log.
         clock: Epoch seconds.
         released: Readers are to stop waiting.
+        readers: Those between entering and leaving.
     """
 
     def __init__(self, store: Store, clock: Callable[[], float]) -> None:
@@ -48,6 +49,7 @@ class ReadSide:
         self._closed = False
         self._tails: OrderedDict[str, Tail] = OrderedDict()
         self._drop_beyond = IDLE_TAILS
+        self.readers: set[Reader] = set()
         self._threads = ThreadPoolExecutor(READ_THREADS, "durable-log-reader")
 
     def publish(self, commit: Commit) -> None:
@@ -156,10 +158,12 @@ class Reader:
 
     Attributes:
         position: Where the next chunk begins.
+        mode: For whom it reads, as it is counted: a live mode of the protocol, or ``program``.
     """
 
     def __init__(self, side: "ReadSide", path: str, position: int) -> None:
         self.position = position
+        self.mode = "program"
         self._side = side
         self._path = path
         self._tail: Tail | None = None
@@ -176,6 +180,7 @@ class Reader:
         """
         self._tail = await self._side.enter(self._path, self.position)
         self._stream_id = self.stream.id
+        self._side.readers.add(self)
         return self
 
     async def __aexit__(
@@ -184,6 +189,7 @@ class Reader:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._side.readers.discard(self)
         tail, self._tail = self._tail, None
         if tail is not None:
             self._side.leave(tail)
@@ -209,6 +215,21 @@ class Reader:
     def stopped(self) -> bool:
         """`stop` was called, or the log lets its readers go: there is no point in waiting."""
         return self._stopped or self._side.released
+
+    @property
+    def path(self) -> str:
+        """The stream's path."""
+        return self._path
+
+    @property
+    def lag(self) -> int:
+        """Bytes that are on disk and have not been taken by this reader: the tail less `position`.
+
+        Bytes that were taken and are on their way to the client do not count.
+        """
+        stream = None if self._tail is None else self._tail.stream
+        same = stream is not None and stream.id == self._stream_id
+        return max(0, stream.tail - self.position) if stream is not None and same else 0
 
     @property
     def _shared(self) -> Tail:

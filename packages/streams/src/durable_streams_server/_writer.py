@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from durable_streams_server._errors import LogClosedError, LogError, StorageError
 from durable_streams_server._model import Append, Create, Operation, Outcome
+from durable_streams_server._stats import OnBatch, batch_of
 from durable_streams_server._store import Commit, Store
 
 T = TypeVar("T")
@@ -66,6 +67,7 @@ class Writer:
         store: Its `Store.commit` is called from this writer's thread only.
         deliver: Called in the writer's thread after each batch, once; must not block.
         clock: Epoch seconds.
+        observe: Called in the writer's thread after ``deliver``, with the figures of the batch.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class Writer:
         store: Store,
         deliver: Callable[[Finished], None],
         clock: Callable[[], float] = time.time,
+        observe: OnBatch | None = None,
     ) -> None:
+        self._observe = observe
         self._store = store
         self._deliver = deliver
         self._clock = clock
@@ -102,7 +106,13 @@ class Writer:
     def _run(self) -> None:
         try:
             while (batch := self._next_batch()) is not None:
-                self._deliver((batch, self._commit(batch)))
+                started = time.perf_counter()
+                result = self._commit(batch)
+                seconds = time.perf_counter() - started
+                self._deliver((batch, result))
+                requests = sum(request is not _NUDGE for request in batch)
+                if requests and self._observe is not None:
+                    self._observe(batch_of(requests, result, self._clock(), seconds))
                 if not self._works.empty():
                     self._run_works()
         finally:
