@@ -12,8 +12,10 @@ ROOT = Path(durable_streams_server.__file__).parent
 PROTOCOL = Path(durable_transport.protocol.__file__).parent
 
 PURE = {
+    "_access": {"_request"},
     "_answer": {"_errors", "_json_mode", "_model"},
     "_cursor": set(),
+    "_describe": {"_model"},
     "_errors": set(),
     "_json_mode": set(),
     "_model": set(),
@@ -29,7 +31,7 @@ PURE = {
 
 STANDARD = {
     "base64", "bisect", "collections", "collections.abc", "dataclasses", "datetime", "enum",
-    "functools", "http", "json", "math", "re", "typing", "urllib.parse",
+    "functools", "hmac", "http", "ipaddress", "json", "math", "re", "typing", "urllib.parse",
 }  # fmt: skip
 LIBRARIES = {
     "_json_mode": {"pydantic_core"},

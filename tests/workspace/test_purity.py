@@ -14,7 +14,17 @@ PURE = {
         *("protocol._headers", "protocol._offsets"),
     ],
     "durable_streams_server": [
-        *("_answer", "_cursor", "_errors", "_json_mode", "_model", "_path", "_plan"),
+        *(
+            "_access",
+            "_answer",
+            "_cursor",
+            "_describe",
+            "_errors",
+            "_json_mode",
+            "_model",
+            "_path",
+            "_plan",
+        ),
         *("_request", "_sse", "_stats", "_store"),
     ],
     "durable_proxy": [
@@ -36,6 +46,7 @@ MAY_IMPORT = {
     *("base64", "binascii", "bisect", "datetime", "email.utils", "ipaddress", "json", "math", "re"),
     *("urllib.parse", "uuid", "pydantic", "pydantic.alias_generators", "pydantic_core"),
     "contextvars",  # headers that hold for a block of the caller's code
+    "hmac",  # for compare_digest
     "http",  # for HTTPStatus
     "zlib",  # arithmetic on bytes
 }

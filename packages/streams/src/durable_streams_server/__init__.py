@@ -9,12 +9,14 @@ Operations (`Create`, `Append`, ...) go into `Log.transact`, outcomes (`Appended
 ...) come out.
 """
 
+from durable_streams_server._access import AdminAccess
 from durable_streams_server._asgi import StreamsApp, send_raw
 from durable_streams_server._errors import (
     LogClosedError,
     LogError,
     OffsetOutOfRangeError,
     StorageError,
+    StoreBrokenError,
     StoreFormatError,
     StoreFullError,
     StoreLockedError,
@@ -63,6 +65,7 @@ from durable_streams_server._url import StoreUrlError
 
 __all__ = [
     "LOOPBACK_HOSTS",
+    "AdminAccess",
     "Append",
     "Appended",
     "BindError",
@@ -100,6 +103,7 @@ __all__ = [
     "SequenceGap",
     "StaleEpoch",
     "StorageError",
+    "StoreBrokenError",
     "StoreFormatError",
     "StoreFullError",
     "StoreLockedError",

@@ -48,6 +48,8 @@ STATUS: dict[ErrorCode, int] = {
     ErrorCode.INVALID_OFFSET: 400,
     ErrorCode.INVALID_JSON: 400,
     ErrorCode.EMPTY_BODY: 400,
+    ErrorCode.UNAUTHORIZED: 401,
+    ErrorCode.FORBIDDEN: 403,
     ErrorCode.STALE_EPOCH: 403,
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.STREAM_NOT_FOUND: 404,
@@ -122,6 +124,12 @@ def refusal(code: ErrorCode, message: str) -> Answer:
     if STATUS[code] == HTTPStatus.SERVICE_UNAVAILABLE:
         headers.append((b"retry-after", b"1"))
     return Answer(STATUS[code], headers, body)
+
+
+def of_json(body: object, status: int = 200) -> Answer:
+    """JSON about this moment, which nobody is to keep."""
+    headers = [(b"content-type", b"application/json"), (b"cache-control", NO_STORE)]
+    return Answer(status, headers, json.dumps(body).encode())
 
 
 def preflight(methods: Iterable[str]) -> Answer:

@@ -65,6 +65,9 @@ class StreamsApp:
         cors: Let pages of any origin read (and, unless ``read_only``, write) the streams.
         limits: Bounds of one request.
         clock: Epoch seconds, for cursors.
+
+    Attributes:
+        responses: How many answers have ended, by the first digit of their status.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class StreamsApp:
         self._methods = render.READ_METHODS if read_only else render.METHODS
         self._limits = limits or Limits()
         self._clock = clock
+        self.responses = [0] * 6
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
@@ -97,6 +101,8 @@ class StreamsApp:
                 await exchange.send_answer(answer)
         except ClientGoneError:
             return
+        finally:
+            self.responses[exchange.status // 100] += 1
 
     async def _answer(self, exchange: Exchange) -> Answer | None:
         """The answer to a request, or None when it has been sent already."""

@@ -8,6 +8,7 @@ LogError
 └── StorageError            the store refused or failed
     ├── StoreLockedError    another process owns the store file
     ├── StoreFullError      there is no room for more
+    ├── StoreBrokenError    it failed in a way that only a restart can look into
     └── StoreFormatError    the file is not a store of ours, or of a newer version
 """
 
@@ -85,6 +86,17 @@ class StoreFullError(StorageError):
 
     def __str__(self) -> str:
         return "the disk that holds the store is full: make room, and writing goes on"
+
+
+class StoreBrokenError(StorageError):
+    """The store failed in such a way that nothing is written until it has been opened anew."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        return f"{self.reason}; restart to recover what is on disk"
 
 
 class StoreFormatError(StorageError):

@@ -43,6 +43,17 @@ class Limits:
     body_wait: float = 60.0
 
 
+def raw_path(scope: Scope) -> str:
+    """The path as it came over the wire, percent-encoded."""
+    raw: bytes | None = scope.get("raw_path")
+    return scope["path"] if raw is None else raw.decode("latin-1")
+
+
+def local_path(scope: Scope) -> str:
+    """The raw path within where the application is mounted."""
+    return raw_path(scope).removeprefix(scope.get("root_path", ""))
+
+
 class ClientGoneError(Exception):
     """The client has left, or takes nothing any more: nobody is there to be told."""
 
@@ -52,6 +63,7 @@ class Exchange:
 
     Attributes:
         limits: What it may cost.
+        status: Of the answer; 0 before it has begun.
     """
 
     def __init__(
@@ -68,6 +80,7 @@ class Exchange:
         self._receive = receive
         self._send = send
         self.limits = limits
+        self.status = 0
         self._headers: Headers | None = None
         self._gone = False
         self._started = False
@@ -81,14 +94,24 @@ class Exchange:
     @property
     def raw_path(self) -> str:
         """The path as it came over the wire, percent-encoded."""
-        raw: bytes | None = self._scope.get("raw_path")
-        return self._scope["path"] if raw is None else raw.decode("latin-1")
+        return raw_path(self._scope)
 
     @property
     def root_path(self) -> str:
         """The part of the path that belongs to where the application is mounted."""
         root: str = self._scope.get("root_path", "")
         return root
+
+    @property
+    def local_path(self) -> str:
+        """The raw path within where the application is mounted."""
+        return local_path(self._scope)
+
+    @property
+    def peer(self) -> str | None:
+        """Address of the other end of the connection; None when it has none."""
+        client = self._scope.get("client")
+        return client[0] if client else None
 
     @property
     def query(self) -> bytes:
@@ -185,6 +208,7 @@ class Exchange:
         if self._started:
             await self.finish()
             return
+        self.status = answer.status
         head = self.method == "HEAD"
         headers = [*self._extra, *answer.all_headers(length=not head)]
         body = b"" if head else answer.body
@@ -195,7 +219,7 @@ class Exchange:
 
     async def start(self, status: int, headers: HeaderList) -> None:
         """Send status and headers of an answer whose body grows."""
-        self._started = True
+        self._started, self.status = True, status
         headers = [*self._extra, *headers]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         # Without a first body message the server would keep the headers back.

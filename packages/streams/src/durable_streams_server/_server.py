@@ -1,15 +1,18 @@
-"""The standalone server: streams under ``/v1/stream``, a health check, and the log's lifetime."""
+"""The standalone server: streams under ``/v1/stream``, probes, admin, and the log's lifetime."""
 
-import json
 import logging
-from importlib.metadata import version
 
+from durable_streams_server._access import AdminAccess
+from durable_streams_server._admin import AdminApp, is_admin_path
 from durable_streams_server._answer import Answer, refusal
 from durable_streams_server._asgi import StreamsApp
 from durable_streams_server._errors import LogClosedError, StorageError
-from durable_streams_server._exchange import Exchange, Limits, Receive, Scope, Send
+from durable_streams_server._exchange import Exchange, Limits, Receive, Scope, Send, local_path
 from durable_streams_server._log import DEFAULT_LEASE_SECONDS, Log
+from durable_streams_server._probes import health, ready
 from durable_transport.protocol import ErrorCode
+
+PROBES = ("/health", "/ready")
 
 logger = logging.getLogger("durable_streams_server")
 
@@ -21,6 +24,7 @@ def create_app(
     cors: bool = True,
     limits: Limits | None = None,
     lease_seconds: float = DEFAULT_LEASE_SECONDS,
+    admin: AdminAccess | None = None,
 ) -> "StreamsServer":
     """The server as an ASGI application, to run or to mount.
 
@@ -31,9 +35,15 @@ def create_app(
         cors: Let web pages of any origin read and write streams.
         limits: Bounds of one request.
         lease_seconds: See `Log.open`.
+        admin: Who may list the streams and read ``/metrics``; None switches that off.
     """
     return StreamsServer(
-        store, prefix=prefix, cors=cors, limits=limits, lease_seconds=lease_seconds
+        store,
+        prefix=prefix,
+        cors=cors,
+        limits=limits,
+        lease_seconds=lease_seconds,
+        admin=admin,
     )
 
 
@@ -48,12 +58,16 @@ class StreamsServer:
         cors: bool,
         limits: Limits | None,
         lease_seconds: float,
+        admin: AdminAccess | None,
     ) -> None:
         self._store = store
         self._lease_seconds = lease_seconds
         self._open_log = store if isinstance(store, Log) else None
         self._limits = limits or Limits()
         self._streams = StreamsApp(lambda: self.log, prefix=prefix, cors=cors, limits=self._limits)
+        self._admin = (
+            None if admin is None else AdminApp(lambda: self.log, self._streams, prefix, admin)
+        )
 
     @property
     def log(self) -> Log:
@@ -77,21 +91,25 @@ class StreamsServer:
         """Serve one ASGI scope."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
-        elif scope["type"] == "http" and scope["path"] == scope.get("root_path", "") + "/health":
-            await Exchange(scope, receive, send, self._limits).send_answer(self._health())
-        else:
+        elif scope["type"] != "http" or not self._is_own(scope):
             await self._streams(scope, receive, send)
+        else:
+            exchange = Exchange(scope, receive, send, self._limits)
+            await exchange.send_answer(await self._answer(exchange))
 
-    def _health(self) -> Answer:
+    def _is_own(self, scope: Scope) -> bool:
+        """Not about a stream. A stream's path is known by its prefix, without a closer look."""
+        path = local_path(scope)
+        return path in PROBES or (self._admin is not None and is_admin_path(path))
+
+    async def _answer(self, exchange: Exchange) -> Answer:
+        path = exchange.local_path
+        if self._admin is not None and path not in PROBES:
+            return await self._admin.answer(exchange)
         try:
-            self.log.check()
-        except StorageError:
-            return refusal(ErrorCode.STORAGE_UNAVAILABLE, "the last write to the store failed")
+            return health(self.log) if path == "/health" else await ready(self.log)
         except LogClosedError:
             return refusal(ErrorCode.SHUTTING_DOWN, "the log is not open")
-        body = {"status": "ok", "version": version("durable-streams-server")}
-        headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-        return Answer(200, headers, json.dumps(body).encode())
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, pool, select
 from durable_streams_server import _schema as schema
 from durable_streams_server._errors import (
     StorageError,
+    StoreBrokenError,
     StreamNotFoundError,
 )
 from durable_streams_server._json_mode import is_json
@@ -256,7 +257,7 @@ class SqliteStore:
         except StorageError as error:
             self._forget()
             if is_fatal(error.__cause__):
-                self._failed = StorageError(f"{error}; restart to recover what is on disk")
+                self._failed = StoreBrokenError(str(error))
             raise
         except BaseException:
             self._forget()

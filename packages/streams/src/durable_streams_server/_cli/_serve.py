@@ -6,6 +6,7 @@ from functools import partial
 
 import click
 
+from durable_streams_server._access import AdminAccess
 from durable_streams_server._errors import LogError
 from durable_streams_server._exchange import Limits
 from durable_streams_server._log import Log
@@ -51,6 +52,17 @@ EXIT_FAILED = 1
     show_default=True,
     help="Let web pages of any origin read and write streams.",
 )
+@click.option(
+    "--admin/--no-admin",
+    default=None,
+    help="Tell which streams there are, and /metrics; by default to this machine only.",
+)
+@click.option(
+    "--admin-token",
+    envvar="DURABLE_STREAMS_ADMIN_TOKEN",
+    show_envvar=True,
+    help="Secret that lets others use all that too. The variable keeps it out of `ps`.",
+)
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine, without any secret.")
 def serve_command(
     *,
@@ -60,6 +72,8 @@ def serve_command(
     long_poll_timeout: float,
     max_body: int,
     cors: bool,
+    admin: bool | None,
+    admin_token: str | None,
     insecure: bool,
 ) -> None:
     """Serve streams until interrupted."""
@@ -68,12 +82,32 @@ def serve_command(
             f"--host {host} would let anybody on the network write and delete streams: there is no"
             f" secret to protect them yet. Put a gateway in front, or say --insecure"
         )
+    access = _access(host, admin, admin_token)
     limits = Limits(long_poll=long_poll_timeout, body=max_body)
+    make_app = partial(create_app, cors=cors, limits=limits, admin=access)
     try:
-        run(lambda: _serve(host, port, store, partial(create_app, cors=cors, limits=limits)))
+        run(lambda: _serve(host, port, store, make_app))
     except (BindError, LogError) as error:
         click.echo(f"durable-streams: {error}", err=True)
         sys.exit(EXIT_FAILED)
+
+
+def _access(host: str, admin: bool | None, token: str | None) -> AdminAccess | None:  # noqa: FBT001 - three answers to one question
+    if admin is False:
+        return None
+    if token is not None:
+        try:
+            return AdminAccess(token)
+        except ValueError as error:
+            raise click.UsageError(f"--admin-token: {error}") from error
+    if host in LOOPBACK_HOSTS:
+        return AdminAccess()
+    if admin:
+        raise click.UsageError(
+            f"--admin on --host {host} would tell anybody on the network which streams there are:"
+            f" give it an --admin-token"
+        )
+    return None
 
 
 async def _serve(

@@ -1,0 +1,167 @@
+"""The admin surface: what there is in the log, and figures.
+
+    GET /_admin                  about the server
+    GET /_admin/streams          ?prefix= &after= &limit=    streams by name
+    GET /_admin/streams/{path}   everything about one
+    GET /metrics                 for Prometheus
+
+It only looks. Whoever may do that is decided in `_access`.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import parse_qs, quote
+
+from durable_streams_server._access import AdminAccess
+from durable_streams_server._answer import Answer, of_error, of_json, refusal
+from durable_streams_server._asgi import StreamsApp
+from durable_streams_server._describe import describe, describe_fully
+from durable_streams_server._errors import LogError, StorageError, StreamNotFoundError
+from durable_streams_server._exchange import Exchange
+from durable_streams_server._log import Log
+from durable_streams_server._metrics import Snapshot, render_metrics
+from durable_streams_server._path import InvalidPathError, stream_path
+from durable_streams_server._probes import VERSION
+from durable_streams_server._request import RequestError, header
+from durable_transport.protocol import ErrorCode
+
+ROOT = "/_admin"
+STREAMS = "/_admin/streams"
+METRICS = "/metrics"
+PAGE_LENGTH = 100
+MAX_PAGE_LENGTH = 1000
+
+_UNQUOTED = "/%!$&'()*+,-.:;=@_~"
+
+
+def is_admin_path(path: str) -> bool:
+    """The path belongs to the admin surface."""
+    return path in (ROOT, STREAMS, METRICS) or path.startswith(STREAMS + "/")
+
+
+@dataclass(frozen=True, slots=True)
+class ListRequest:
+    """Which streams to list."""
+
+    prefix: str
+    after: str
+    limit: int
+
+
+def parse_list(query: bytes) -> ListRequest:
+    """Read the query of a list.
+
+    Raises:
+        RequestError: a limit that is none.
+    """
+    fields = parse_qs(query.decode("latin-1"), max_num_fields=100)
+    first = {name: values[0] for name, values in fields.items()}
+    text = first.get("limit", str(PAGE_LENGTH))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PAGE_LENGTH):
+        raise RequestError(ErrorCode.BAD_REQUEST, f"limit is a number from 1 to {MAX_PAGE_LENGTH}")
+    prefix, after = (quote(first.get(name, ""), safe=_UNQUOTED) for name in ("prefix", "after"))
+    return ListRequest(prefix, after, int(text))
+
+
+class AdminApp:
+    """The admin surface of one server.
+
+    Args:
+        log: Gives the open log.
+        streams: The streams' surface beside it.
+        prefix: Under which path the streams are.
+        access: Who may come in.
+    """
+
+    def __init__(
+        self, log: Callable[[], Log], streams: StreamsApp, prefix: str, access: AdminAccess
+    ) -> None:
+        self._log = log
+        self._streams = streams
+        self._prefix = prefix
+        self._access = access
+        self._started = time.monotonic()
+
+    async def answer(self, exchange: Exchange) -> Answer:
+        """The answer to a request for an admin path."""
+        try:
+            if exchange.method not in ("GET", "HEAD"):
+                answer = refusal(ErrorCode.METHOD_NOT_ALLOWED, "the admin surface only looks")
+                answer.add("Allow", "GET, HEAD")
+                return answer
+            return self._refused(exchange) or await self._dispatch(exchange)
+        except RequestError as error:
+            return refusal(error.code, error.message)
+        except InvalidPathError as error:
+            return refusal(ErrorCode.BAD_REQUEST, str(error))
+        except LogError as error:
+            return of_error(error)
+
+    def _refused(self, exchange: Exchange) -> Answer | None:
+        reason = self._access.refusal(exchange.headers, exchange.peer)
+        if reason is None:
+            return None
+        if self._access.token is None:
+            return refusal(ErrorCode.FORBIDDEN, reason)
+        answer = refusal(ErrorCode.UNAUTHORIZED, reason)
+        answer.add("WWW-Authenticate", "Bearer")
+        return answer
+
+    async def _dispatch(self, exchange: Exchange) -> Answer:
+        log = self._log()
+        match exchange.local_path:
+            case "/metrics":
+                return await self._metrics(log, header(exchange.headers, b"accept") or "")
+            case "/_admin":
+                return of_json(await self._about(log))
+            case "/_admin/streams":
+                return of_json(await _list(log, parse_list(exchange.query)))
+            case path:
+                return await _one(log, stream_path(path.removeprefix(STREAMS + "/")))
+
+    async def _about(self, log: Log) -> dict[str, object]:
+        return {
+            "version": VERSION,
+            "prefix": self._prefix,
+            "uptimeSeconds": round(time.monotonic() - self._started, 3),
+            "storeBytes": await log.store_size(),
+            "readers": len(log.readers()),
+        }
+
+    async def _metrics(self, log: Log, accept: str) -> Answer:
+        try:
+            size = await log.store_size()
+            log.check()
+            failing = False
+        except StorageError:
+            size, failing = None, True
+        snapshot = Snapshot(
+            readers=[(one.mode, one.lag) for one in log.readers()],
+            responses=tuple(self._streams.responses),
+            store_size=size,
+            failing=failing,
+            uptime=time.monotonic() - self._started,
+        )
+        body, content_type = await asyncio.to_thread(render_metrics, log.stats, snapshot, accept)
+        answer = Answer(200, [(b"cache-control", b"no-store")], body)
+        answer.add("Content-Type", content_type)
+        return answer
+
+
+async def _list(log: Log, request: ListRequest) -> dict[str, object]:
+    streams = await log.list_streams(request.prefix, request.after, request.limit)
+    more = len(streams) == request.limit
+    return {
+        "streams": [describe(stream) for stream in streams],
+        "next": streams[-1].path if more else None,
+    }
+
+
+async def _one(log: Log, path: str) -> Answer:
+    inspection = await log.inspect(path)
+    if inspection is None:
+        raise StreamNotFoundError(path)
+    readers = [{"mode": one.mode, "lag": one.lag} for one in log.readers() if one.path == path]
+    return of_json(describe_fully(inspection, time.time()) | {"readers": readers})
