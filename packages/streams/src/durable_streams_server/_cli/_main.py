@@ -2,7 +2,11 @@
 
 import click
 
+from durable_streams_server._cli._delete import delete_command
+from durable_streams_server._cli._inspect import inspect_command
+from durable_streams_server._cli._ls import ls_command
 from durable_streams_server._cli._serve import serve_command
+from durable_streams_server._cli._tail import tail_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -11,4 +15,5 @@ def main() -> None:
     """A Durable Streams server: append-only logs over HTTP, on one SQLite file."""
 
 
-main.add_command(serve_command)
+for _command in (serve_command, ls_command, tail_command, inspect_command, delete_command):
+    main.add_command(_command)

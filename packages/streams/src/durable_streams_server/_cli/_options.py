@@ -1,0 +1,42 @@
+"""Options that several commands have."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+WHERE = click.argument("where", metavar="URL")
+PATH = click.argument("path", metavar="[PATH]", required=False)
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="JSON, for scripts.")
+
+
+def http_options(command: F) -> F:
+    """Options of commands that ask a server."""
+    token = click.option(
+        "--token",
+        envvar="DURABLE_STREAMS_ADMIN_TOKEN",
+        show_envvar=True,
+        help="The server's admin token.",
+    )
+    header = click.option(
+        "-H",
+        "--header",
+        "headers",
+        multiple=True,
+        metavar="'NAME: VALUE'",
+        help="Sent with each request; may be given several times.",
+    )
+    return token(header(command))
+
+
+def all_headers(token: str | None, headers: Sequence[str]) -> list[tuple[str, str]]:
+    """The header fields that `http_options` came to."""
+    pairs = [] if token is None else [("Authorization", f"Bearer {token}")]
+    for text in headers:
+        name, separator, value = text.partition(":")
+        if not separator or not name.strip():
+            raise click.UsageError(f"--header {text!r} is not 'NAME: VALUE'")
+        pairs.append((name.strip(), value.strip()))
+    return pairs
