@@ -12,10 +12,10 @@ import pytest
 
 from durable_streams_server import Log
 from streams.gate import PATIENCE
-from streams.serving import Served, served
+from streams.serving import PROTOCOL, Served, served
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 
 @pytest.fixture
@@ -29,6 +29,14 @@ async def log() -> AsyncIterator[Log]:
 def url(tmp_path: Path) -> str:
     """Give the URL of a store file that does not exist yet."""
     return f"sqlite:///{tmp_path / 'store.sqlite'}"
+
+
+@pytest.fixture(params=["commands", "uvicorn"])
+def each_protocol(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run a test once with the protocol of the commands and once with uvicorn's own."""
+    PROTOCOL.append(request.param)
+    yield
+    PROTOCOL.pop()
 
 
 @pytest.fixture

@@ -1,16 +1,18 @@
-"""A server in this process, on a real socket, with uvicorn's own protocol."""
+"""A server in this process, on a real socket, with the commands' protocol or uvicorn's own."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.server import ServerState
 
 from durable_streams_server import Limits, Log, StreamsApp
+from durable_streams_server._protocol import StreamsProtocol
 from streams.gate import PATIENCE
 from streams.http_client import LOOPBACK, Client
 
@@ -44,6 +46,13 @@ class Served(Client):
         tail = self.log._reads._tails.get(path)
         return 0 if tail is None else tail.readers
 
+    def is_receiving(self) -> bool:
+        """Whether a request has begun, as a task or, the short way, in its connection."""
+        connections: Any = self.state.connections
+        return bool(self.state.tasks) or any(
+            getattr(one, "_append", None) is not None for one in connections
+        )
+
     async def settled(self, condition: Callable[[], bool]) -> None:
         """Wait for what has no event to wait for."""
         async with asyncio.timeout(PATIENCE):
@@ -56,10 +65,16 @@ class Served(Client):
         await self.settled(lambda: path in tails and len(tails[path]._waiters) == count)
 
 
+PROTOCOL = ["commands"]
+"""Last: how applications are served from now on; `each_protocol` in conftest.py changes it."""
+
+
 @asynccontextmanager
 async def serving(app: Any, log: Log) -> AsyncIterator[Served]:
     """Serve an application on a port of its own."""
-    config = uvicorn.Config(app, http="httptools", lifespan="off", ws="none", log_config=None)
+    short = PROTOCOL[-1] == "commands" and isinstance(app, StreamsApp)
+    http: Any = partial(StreamsProtocol, app) if short else "httptools"
+    config = uvicorn.Config(app, http=http, lifespan="off", ws="none", log_config=None)
     config.load()
     protocol: Any = config.http_protocol_class
     state = ServerState()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from streams.http_client import Reply
     from streams.serving import Served
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("each_protocol")]
 
 ALWAYS = {
     "access-control-allow-origin": "*",
@@ -419,8 +419,8 @@ async def test_a_client_that_leaves_while_sending(server: Served) -> None:
     async with server.connect() as connection:
         await connection.request("POST", "/v1/stream/s", Content_Length="5", Content_Type="a/b")
         await connection.send(b"ab")
-        await server.settled(lambda: len(server.state.tasks) == 1)
-    await server.settled(lambda: not server.state.tasks)
+        await server.settled(server.is_receiving)
+    await server.settled(lambda: not server.state.tasks and not server.state.connections)
     assert (await server.get("s")).body == b""
 
 

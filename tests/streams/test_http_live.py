@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from streams.http_client import Connection, Reply
     from streams.serving import Served
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("each_protocol")]
 
 CURSOR = int((NOW - EPOCH_SECONDS) // INTERVAL_SECONDS)
 

@@ -16,7 +16,7 @@ from streams.serving import PATIENT, Served, served, serving
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("each_protocol")]
 
 
 @pytest.mark.parametrize(

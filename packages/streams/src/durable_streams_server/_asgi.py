@@ -29,10 +29,11 @@ from durable_streams_server._exchange import (
 )
 from durable_streams_server._fork import resolve_fork
 from durable_streams_server._log import Log
-from durable_streams_server._model import Chunk, Create, Delete, Fork
+from durable_streams_server._model import Chunk, Create, Delete, Fork, Outcome
 from durable_streams_server._path import InvalidPathError, stream_path
 from durable_streams_server._reader import Reader
 from durable_streams_server._request import (
+    Headers,
     Live,
     ReadRequest,
     RequestError,
@@ -83,10 +84,11 @@ class StreamsApp:
     ) -> None:
         self._log = log
         self._prefix = prefix.rstrip("/") + "/"
+        self._raw_prefix = self._prefix.encode()
         self._replaceable = replaceable
-        self._cors = render.CORS_HEADERS if cors else ()
+        self.every_answer = render.CORS_HEADERS if cors else ()
         self._methods = render.READ_METHODS if read_only else render.METHODS
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
         self._clock = clock
         self.responses = [0] * 6
 
@@ -94,7 +96,7 @@ class StreamsApp:
         """Serve one HTTP request."""
         if scope["type"] != "http":
             raise RuntimeError(f"streams are served over HTTP, not {scope['type']}")
-        exchange = Exchange(scope, receive, send, self._limits, extra_headers=self._cors)
+        exchange = Exchange(scope, receive, send, self.limits, extra_headers=self.every_answer)
         try:
             answer = await self._answer(exchange)
             if answer is not None:
@@ -108,27 +110,20 @@ class StreamsApp:
         """The answer to a request, or None when it has been sent already."""
         try:
             return await self._dispatch(exchange)
-        except RequestError as error:
-            return refusal(error.code, error.message)
-        except InvalidPathError as error:
-            return refusal(ErrorCode.BAD_REQUEST, str(error))
-        except LogError as error:
-            if isinstance(error, StorageError):
-                # One line and no traceback: a full disk would fill the log as well.
-                logger.error("%s %s: %s", exchange.method, exchange.raw_path, error)  # noqa: TRY400
-            return render.of_error(error)
+        except (RequestError, InvalidPathError, LogError) as error:
+            return _of_error(error, exchange.method, exchange.raw_path)
 
     async def _dispatch(self, exchange: Exchange) -> Answer | None:
         method = exchange.method
         if method == "OPTIONS":
-            return render.preflight(self._methods) if self._cors else Answer(204)
+            return render.preflight(self._methods) if self.every_answer else Answer(204)
         if method not in self._methods:
             answer = refusal(ErrorCode.METHOD_NOT_ALLOWED, f"{method[:20]} is not supported here")
             answer.add("Allow", ", ".join(self._methods))
             return answer
         headers = exchange.headers
         path = self._path(exchange.raw_path, exchange.root_path)
-        log = self._log() if callable(self._log) else self._log
+        log = self._open_log()
         match method:
             case "POST":
                 append = parse_append(path, headers, await exchange.body())
@@ -142,6 +137,9 @@ class StreamsApp:
             case _:
                 return await self._read(log, path, exchange)
         return render.of_outcome(outcome, exchange.url if method == "PUT" else "")
+
+    def _open_log(self) -> Log:
+        return self._log() if callable(self._log) else self._log
 
     def _path(self, raw_path: str, root_path: str) -> str:
         local = raw_path.removeprefix(root_path) if root_path else raw_path
@@ -169,6 +167,36 @@ class StreamsApp:
         if stream.deleted:
             raise StreamGoneError(path)
         return render.of_stat(stream)
+
+    # ------------------------------------------------------------------ appends the short way
+
+    def has_append(self, target: bytes) -> bool:
+        """See `AppendSurface.has_append`."""
+        return (
+            "POST" in self._methods and target.startswith(self._raw_prefix) and b"?" not in target
+        )
+
+    def append(
+        self, target: bytes, headers: Headers, body: bytes, reply: Callable[[Answer], None]
+    ) -> None:
+        """See `AppendSurface.append`."""
+
+        def answer(it: Answer) -> None:
+            self.responses[it.status // 100] += 1
+            reply(it)
+
+        def settle(result: tuple[Outcome, ...] | LogError) -> None:
+            if isinstance(result, LogError):
+                answer(_of_error(result, "POST", path))
+            else:
+                answer(render.of_outcome(result[0], ""))
+
+        path = target.decode("latin-1")
+        try:
+            operation = parse_append(self._path(path, ""), headers, body)
+            self._open_log().submit((operation,), settle)
+        except (RequestError, InvalidPathError, LogError) as error:
+            answer(_of_error(error, "POST", path))
 
     # ------------------------------------------------------------------ reading
 
@@ -198,7 +226,7 @@ class StreamsApp:
         self, reader: Reader, request: ReadRequest, exchange: Exchange
     ) -> Answer | None:
         async with exchange.watching(reader):
-            chunk = await reader.next(self._limits.long_poll)
+            chunk = await reader.next(self.limits.long_poll)
         cursor = next_cursor(request.cursor, self._clock(), random.random())  # noqa: S311 - spreads load
         if not chunk.data:
             return render.of_quiet_poll(chunk, cursor)
@@ -217,7 +245,7 @@ class StreamsApp:
         content_type = reader.stream.content_type
         await _start(exchange, render.of_event_stream(base64=not is_text(content_type)))
         cursor = next_cursor(request.cursor, self._clock(), random.random())  # noqa: S311
-        deadline = time.monotonic() + self._limits.rotate
+        deadline = time.monotonic() + self.limits.rotate
         held = b""
         async with exchange.watching(reader):
             # Whoever is up to date is told so at once; after that, silence is only kept alive.
@@ -230,12 +258,23 @@ class StreamsApp:
                     told = True
                 else:
                     await exchange.send_part(HEARTBEAT)
-                wait = min(self._limits.heartbeat, deadline - time.monotonic())
+                wait = min(self.limits.heartbeat, deadline - time.monotonic())
                 if chunk.closed or reader.stopped or wait <= 0:
                     break
                 chunk = await reader.next(wait)
                 cursor = max(cursor, next_cursor(None, self._clock(), 0.0), key=int)
         await exchange.finish()
+
+
+def _of_error(error: RequestError | InvalidPathError | LogError, method: str, path: str) -> Answer:
+    if isinstance(error, RequestError):
+        return refusal(error.code, error.message)
+    if isinstance(error, InvalidPathError):
+        return refusal(ErrorCode.BAD_REQUEST, str(error))
+    if isinstance(error, StorageError):
+        # One line and no traceback: a full disk would fill the log as well.
+        logger.error("%s %s: %s", method, path, error)
+    return render.of_error(error)
 
 
 def _event(reader: Reader, chunk: Chunk, cursor: str) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 from durable_streams_server._answer import Answer, HeaderList
 from durable_streams_server._reader import Reader
-from durable_streams_server._request import Headers, RequestError, header, parse_headers
+from durable_streams_server._request import Headers, RequestError, check_size, header, parse_headers
 from durable_transport.protocol import ErrorCode
 
 Scope = MutableMapping[str, Any]
@@ -124,12 +124,7 @@ class Exchange:
         """The request's header fields (raises `RequestError` when they are too large)."""
         if self._headers is None:
             headers = parse_headers(self._scope["headers"])
-            size = sum(map(len, headers)) + sum(map(len, headers.values()))
-            if size > self.limits.headers:
-                raise RequestError(
-                    ErrorCode.HEADERS_TOO_LARGE,
-                    f"the header fields are larger than {self.limits.headers} bytes together",
-                )
+            check_size(headers, self.limits.headers)
             self._headers = headers
         return self._headers
 

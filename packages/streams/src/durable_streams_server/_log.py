@@ -8,7 +8,8 @@ bytes from the shared tail of the stream, or from the store when it is further b
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 from uuid import uuid4
@@ -31,7 +32,7 @@ from durable_streams_server._reader import MAX_READ_BYTES, Reader, ReadSide
 from durable_streams_server._stats import Batch, OnBatch, Stats
 from durable_streams_server._store import Commit, Store
 from durable_streams_server._url import open_store
-from durable_streams_server._writer import Finished, Request, Work, Writer
+from durable_streams_server._writer import Finished, Request, Settle, Work, Writer
 
 T = TypeVar("T")
 
@@ -68,6 +69,7 @@ class Log:
         self._end: asyncio.Task[None] | None = None
         self._failure: StorageError | None = None
         self._reads = ReadSide(store, clock)
+        self._submitted: list[Request] = []
         self._observers: tuple[OnBatch, ...] = (self.stats.add,)
         self._writer = Writer(store, self._deliver, clock, self._observe)
         self._chores: list[asyncio.Task[None]] = []
@@ -125,6 +127,7 @@ class Log:
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
+        self._hand_over()
         await asyncio.wrap_future(self._writer.stop())
         await self._reads.close()
         await asyncio.to_thread(self._store.close)
@@ -160,11 +163,29 @@ class Log:
             StorageError: the store failed; nothing was written.
             LogClosedError: the log is shut down.
         """
+        future: asyncio.Future[tuple[Outcome, ...]] = self._loop.create_future()
+        self.submit(operations, partial(_settle, future))
+        return await future
+
+    def submit(self, operations: tuple[Operation, ...], settle: Settle | None) -> None:
+        """`transact` for callers without a task: ``settle`` is called with what becomes of it.
+
+        What is submitted in one turn of the event loop is handed over as one: waking the writer's
+        thread for the first of many would commit that one alone, and the others one commit later.
+
+        Raises:
+            LogClosedError: the log is shut down.
+        """
         if self._closing:
             raise LogClosedError
-        future: asyncio.Future[tuple[Outcome, ...]] = self._loop.create_future()
-        self._writer.submit(Request(operations, future))
-        return await future
+        if not self._submitted:
+            self._loop.call_soon(self._hand_over)
+        self._submitted.append(Request(operations, settle))
+
+    def _hand_over(self) -> None:
+        if self._submitted:
+            submitted, self._submitted = self._submitted, []
+            self._writer.submit(submitted)
 
     async def control(self, work: Work[T]) -> T:
         """Run ``work`` in one durable write transaction of the store, see `Store.control`.
@@ -178,6 +199,7 @@ class Log:
         """
         if self._closing:
             raise LogClosedError
+        self._hand_over()
         return await asyncio.wrap_future(self._writer.control(work))
 
     def on_batch(self, observer: OnBatch) -> None:
@@ -201,13 +223,14 @@ class Log:
         if isinstance(result, Commit):
             self._failure = None
             self._reads.publish(result)
-            for request, outcomes in zip(requests, result.outcomes, strict=True):
-                request.finish(outcomes)
+            results: Sequence[tuple[Outcome, ...] | LogError] = result.outcomes
         else:
             if isinstance(result, StorageError):
                 self._failure = result
-            for request in requests:
-                request.fail(result)
+            results = [result] * len(requests)
+        for request, outcomes in zip(requests, results, strict=True):
+            if request.settle is not None:
+                request.settle(outcomes)
 
     # ------------------------------------------------------------------ reading
 
@@ -275,7 +298,7 @@ class Log:
         if stream.ttl_seconds is None or self._closing:
             return
         if self._clock() - stream.touched_at > stream.ttl_seconds * 0.05:
-            self._writer.submit(Request((Touch(stream.path),), None))
+            self.submit((Touch(stream.path),), None)
 
     # ------------------------------------------------------------------ chores
 
@@ -301,6 +324,17 @@ class Log:
             except Exception:
                 # A defect, but without heartbeats it would cost every stream of this node.
                 logger.exception("%s failed", name)
+
+
+def _settle(
+    future: asyncio.Future[tuple[Outcome, ...]], result: tuple[Outcome, ...] | LogError
+) -> None:
+    if future.done():
+        return
+    if isinstance(result, LogError):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
 
 
 def _close_unwanted(opening: asyncio.Future[Store]) -> None:

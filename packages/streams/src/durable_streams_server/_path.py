@@ -5,6 +5,7 @@ the name is the percent-decoded segments, encoded again in one canonical way.
 """
 
 import re
+from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
 MAX_PATH_LENGTH = 1024
@@ -21,6 +22,7 @@ class InvalidPathError(ValueError):
     """The path cannot name a stream; the text says why."""
 
 
+@lru_cache(maxsize=4096)
 def stream_path(raw: str) -> str:
     """The canonical name for the part of a URL's raw path that follows the prefix.
 

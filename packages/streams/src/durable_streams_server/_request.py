@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from urllib.parse import parse_qsl
 
 from durable_streams_server._json_mode import InvalidJsonError, is_json, json_body_records
@@ -40,6 +41,8 @@ _TTL, _EXPIRES_AT, _SEQ, _CLOSED, _PRODUCER_ID, _PRODUCER_EPOCH, _PRODUCER_SEQ =
         StreamHeader.PRODUCER_SEQ,
     )
 )
+
+_PRODUCER_FIELDS = frozenset({_PRODUCER_ID, _PRODUCER_EPOCH, _PRODUCER_SEQ})
 
 _FORKED_FROM, _FORK_OFFSET, _FORK_SUB_OFFSET = (
     name.lower().encode()
@@ -95,6 +98,14 @@ def parse_headers(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     for name, value in raw:
         headers[name] = headers[name] + b", " + value if name in headers else value
     return headers
+
+
+def check_size(headers: Headers, limit: int) -> None:
+    """Raise `RequestError` when names and values are larger than ``limit`` bytes together."""
+    if sum(map(len, headers)) + sum(map(len, headers.values())) > limit:
+        raise RequestError(
+            ErrorCode.HEADERS_TOO_LARGE, f"the header fields are larger than {limit} bytes together"
+        )
 
 
 def header(headers: Headers, name: bytes) -> str | None:
@@ -275,12 +286,16 @@ def _wire_bytes(body: bytes, content_type: str) -> bytes:
 
 
 def _content_type(headers: Headers) -> str | None:
-    value = header(headers, b"content-type")
-    if not value:
-        return None
-    if not _MEDIA_TYPE.fullmatch(value):
+    value = headers.get(b"content-type")
+    return None if not value else _media_type(value)
+
+
+@lru_cache(maxsize=256)
+def _media_type(value: bytes) -> str | None:
+    text = value.decode("latin-1").strip()
+    if text and not _MEDIA_TYPE.fullmatch(text):
         raise RequestError(ErrorCode.BAD_REQUEST, "Content-Type is not a media type")
-    return value
+    return text or None
 
 
 def _is_closing(headers: Headers) -> bool:
@@ -312,11 +327,11 @@ def _parse_expires_at(text: str) -> float:
 
 
 def _parse_producer(headers: Headers) -> Producer | None:
+    if headers.keys().isdisjoint(_PRODUCER_FIELDS):
+        return None
     id_ = header(headers, _PRODUCER_ID)
     epoch = header(headers, _PRODUCER_EPOCH)
     seq = header(headers, _PRODUCER_SEQ)
-    if id_ is None and epoch is None and seq is None:
-        return None
     if not id_ or epoch is None or seq is None:
         raise RequestError(
             ErrorCode.BAD_REQUEST,

@@ -35,8 +35,7 @@ def create_app(
         cors: Let web pages of any origin read and write streams.
         limits: Bounds of one request.
         lease_seconds: See `Log.open`.
-        admin: Who may list the streams, use the inspector and read ``/metrics``; None switches
-            all that off.
+        admin: Who may list the streams and read ``/metrics``; None switches that off.
     """
     return StreamsServer(
         store,
@@ -49,7 +48,11 @@ def create_app(
 
 
 class StreamsServer:
-    """What `create_app` makes. `log` is there from startup to shutdown."""
+    """What `create_app` makes.
+
+    Attributes:
+        streams: The streams' own part of it.
+    """
 
     def __init__(
         self,
@@ -65,9 +68,9 @@ class StreamsServer:
         self._lease_seconds = lease_seconds
         self._open_log = store if isinstance(store, Log) else None
         self._limits = limits or Limits()
-        self._streams = StreamsApp(lambda: self.log, prefix=prefix, cors=cors, limits=self._limits)
+        self.streams = StreamsApp(lambda: self.log, prefix=prefix, cors=cors, limits=self._limits)
         self._admin = (
-            None if admin is None else AdminApp(lambda: self.log, self._streams, prefix, admin)
+            None if admin is None else AdminApp(lambda: self.log, self.streams, prefix, admin)
         )
 
     @property
@@ -93,7 +96,7 @@ class StreamsServer:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         elif scope["type"] != "http" or not self._is_own(scope):
-            await self._streams(scope, receive, send)
+            await self.streams(scope, receive, send)
         else:
             exchange = Exchange(scope, receive, send, self._limits)
             await exchange.send_answer(await self._answer(exchange))

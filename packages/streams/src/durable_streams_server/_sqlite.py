@@ -208,7 +208,8 @@ class SqliteStore:
         changed = [
             _mutable_row(stream)
             for stream in effects.streams.values()
-            if stream.id not in effects.created and not self._differs_in_tail_only(stream)
+            if stream.id not in effects.created
+            and not stream.differs_in_tail_only(self._known[stream.path])
         ]
         new_chunks = [
             (id_, effects.streams[id_].tail, b"".join(pieces))
@@ -220,9 +221,6 @@ class SqliteStore:
         yield from _with_rows(_INSERT_CHUNKS, new_chunks)
         yield from _with_rows(_UPSERT_PRODUCERS, new_producers)
         yield from _with_rows(_UPSERT_NODES, list(effects.leases.items()))
-
-    def _differs_in_tail_only(self, stream: StreamInfo) -> bool:
-        return self._known[stream.path]._replace(tail=stream.tail) == stream
 
     def _rollback(self) -> None:
         driver = self._writer.connection.driver_connection

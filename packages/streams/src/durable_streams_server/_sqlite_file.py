@@ -22,6 +22,12 @@ from durable_streams_server._errors import (
 )
 
 APPLICATION_ID = 0x44535452  # "DSTR": marks the file as ours
+WRITE_CACHE_KIB = 32 * 1024
+"""An append lands anywhere in the index of chunks. With SQLite's own 2 MiB its pages were read
+again and again: a commit of 32 appends took 0.97 ms instead of 0.70 after 60 MB."""
+CHECKPOINT_PAGES = 4000
+"""Pages of 4 KiB in the write-ahead log before they are copied to the file. Four times SQLite's
+own: most are written many times before they are copied (0.60 ms instead of 0.70)."""
 
 
 def make_engine(file: Path | None, pool_class: type[pool.Pool], **options: Any) -> Engine:
@@ -62,6 +68,8 @@ def prepare(connection: Connection, file: Path | None) -> None:
     if file is not None and not os.access(file, os.W_OK):
         raise StoreFormatError(name, "it is read-only; make it writable or choose another file")
     run("PRAGMA journal_mode = WAL")
+    run(f"PRAGMA cache_size = -{WRITE_CACHE_KIB}")
+    run(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     if version == schema.SCHEMA_VERSION:
         return
     # One transaction: a crash in the middle leaves the file as it was.

@@ -4,7 +4,6 @@ While a commit runs, operations collect; the next commit takes them all. An idle
 once, so waiting costs one commit at most, and throughput does not fall with the number of streams.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -27,34 +26,16 @@ MAX_BATCH_BYTES = 8 * 1024 * 1024
 """A commit takes no more operations once it holds this many bytes: bounds latency and memory."""
 
 
+Settle = Callable[[tuple[Outcome, ...] | LogError], None]
+"""Takes the outcomes of a group, or why nothing of it was written. Must not raise."""
+
+
 class Request(NamedTuple):
-    """A group of operations, and who waits for what becomes of them (nobody: None)."""
+    """A group of operations, and who is told in the loop's thread what became of them."""
 
     group: tuple[Operation, ...]
-    waiting: asyncio.Future[tuple[Outcome, ...]] | None
+    settle: Settle | None
 
-    @property
-    def size(self) -> int:
-        """Bytes that the group may add to the store."""
-        return sum(
-            len(operation.data)
-            for operation in self.group
-            if isinstance(operation, Append | Create)
-        )
-
-    def finish(self, outcomes: tuple[Outcome, ...]) -> None:
-        """Tell who waits; in the thread of the event loop."""
-        if self.waiting is not None and not self.waiting.done():
-            self.waiting.set_result(outcomes)
-
-    def fail(self, error: LogError) -> None:
-        """Tell who waits that nothing was written; in the thread of the event loop."""
-        if self.waiting is not None and not self.waiting.done():
-            self.waiting.set_exception(error)
-
-
-_NUDGE = Request((), None)
-"""Wakes the thread when there is something else to do than to commit."""
 
 Finished = tuple[Sequence[Request], Commit | LogError]
 """Requests of one batch and what became of them."""
@@ -81,21 +62,21 @@ class Writer:
         self._store = store
         self._deliver = deliver
         self._clock = clock
-        self._queue: SimpleQueue[Request | None] = SimpleQueue()
+        self._queue: SimpleQueue[Sequence[Request] | None] = SimpleQueue()
         self._works: SimpleQueue[tuple[Work[Any], Future[Any]]] = SimpleQueue()
         self._stopped: Future[None] = Future()
         self._thread = Thread(target=self._run, name="durable-log-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, request: Request) -> None:
-        """Queue a request; it is part of the next commit."""
-        self._queue.put(request)
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Queue requests; they are part of the next commits, in their order."""
+        self._queue.put(requests)
 
     def control(self, work: Work[T]) -> "Future[T]":
         """Run ``work`` between two commits, see `Store.control`; the result is what it returned."""
         future: Future[T] = Future()
         self._works.put((work, future))
-        self._queue.put(_NUDGE)
+        self._queue.put(())  # wakes the thread
         return future
 
     def stop(self) -> Future[None]:
@@ -106,13 +87,8 @@ class Writer:
     def _run(self) -> None:
         try:
             while (batch := self._next_batch()) is not None:
-                started = time.perf_counter()
-                result = self._commit(batch)
-                seconds = time.perf_counter() - started
-                self._deliver((batch, result))
-                requests = sum(request is not _NUDGE for request in batch)
-                if requests and self._observe is not None:
-                    self._observe(batch_of(requests, result, self._clock(), seconds))
+                if batch:
+                    self._carry_out(batch)
                 if not self._works.empty():
                     self._run_works()
         finally:
@@ -121,21 +97,29 @@ class Writer:
             finally:
                 self._stopped.set_result(None)
 
+    def _carry_out(self, batch: list[Request]) -> None:
+        started = time.perf_counter()
+        result = self._commit(batch)
+        seconds = time.perf_counter() - started
+        self._deliver((batch, result))
+        if self._observe is not None:
+            self._observe(batch_of(len(batch), result, self._clock(), seconds))
+
     def _next_batch(self) -> list[Request] | None:
-        request = self._queue.get()
-        if request is None:
+        requests = self._queue.get()
+        if requests is None:
             return None
-        batch, size = [request], request.size
+        batch, size = list(requests), _size(requests)
         while size < MAX_BATCH_BYTES:
             try:
-                request = self._queue.get_nowait()
+                requests = self._queue.get_nowait()
             except Empty:
                 break
-            if request is None:
+            if requests is None:
                 self._queue.put(None)  # commit these first, then end
                 break
-            batch.append(request)
-            size += request.size
+            batch += requests
+            size += _size(requests)
         return batch
 
     def _commit(self, batch: list[Request]) -> Commit | LogError:
@@ -166,8 +150,18 @@ class Writer:
                 future.set_exception(LogClosedError())
         rest: list[Request] = []
         while not self._queue.empty():
-            request = self._queue.get()
-            if request is not None:
-                rest.append(request)
+            requests = self._queue.get()
+            if requests is not None:
+                rest += requests
         if rest:
             self._deliver((rest, LogClosedError()))
+
+
+def _size(requests: Sequence[Request]) -> int:
+    """Bytes that requests may add to the store."""
+    return sum(
+        len(operation.data)
+        for request in requests
+        for operation in request.group
+        if isinstance(operation, Append | Create)
+    )

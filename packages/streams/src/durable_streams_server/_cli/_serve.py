@@ -55,7 +55,7 @@ EXIT_FAILED = 1
 @click.option(
     "--admin/--no-admin",
     default=None,
-    help="Tell which streams there are, /metrics, /_inspector; by default to this machine only.",
+    help="Tell which streams there are, and /metrics; by default to this machine only.",
 )
 @click.option(
     "--admin-token",
@@ -123,4 +123,10 @@ async def _serve(
                 log.release_readers()
 
             app = make_app(log)
-            await serve(app, listener, drain=send_readers_home, on_ready=announce)
+            await serve(
+                app,
+                listener,
+                drain=send_readers_home,
+                on_ready=announce,
+                appends=app.streams,
+            )
