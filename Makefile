@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON := .venv/bin/python
 READY := .venv/ready
+BROWSER_READY := .venv/browser
 NODE_READY := tests/conformance/node_modules/ready
 CODE := packages tests benchmarks demos scripts
 ARGS ?=
@@ -19,7 +20,7 @@ help: ## show this list
 demo: $(READY) ## stream an answer, kill its reader half way, resume it
 	@$(PYTHON) -m $(DEMO) $(ARGS)
 
-test: $(READY) ## run the test suite (ARGS="-k text" for a part of it)
+test: $(READY) $(BROWSER_READY) ## run the test suite (ARGS="-k text" for a part of it)
 	@$(PYTHON) -m pytest $(ARGS)
 
 format: $(READY) ## format the code and apply the safe lint fixes
@@ -45,7 +46,7 @@ clean: ## remove caches, builds and environments
 	rm -rf tests/conformance/node_modules
 	find packages tests demos benchmarks scripts -name __pycache__ -prune -exec rm -rf {} +
 
-setup: $(READY) $(NODE_READY) ## install everything without running anything
+setup: $(READY) $(NODE_READY) $(BROWSER_READY) ## install everything without running anything
 
 wheels: $(READY) ## build all wheels and try each alone in an empty environment
 	@$(PYTHON) scripts/wheels.py $(ARGS)
@@ -68,3 +69,6 @@ $(READY): scripts/setup.sh requirements/dev.txt requirements/build.txt $(wildcar
 
 $(NODE_READY): scripts/setup.sh tests/conformance/package-lock.json
 	@scripts/setup.sh node
+
+$(BROWSER_READY): $(READY)
+	@scripts/setup.sh browser

@@ -2,6 +2,7 @@
 # Brings the virtual environment in .venv to the pins in requirements/, installing what is missing.
 # `scripts/setup.sh`         Python packages, and the workspace's own packages as editable installs
 # `scripts/setup.sh node`    the npm packages of tests/conformance (used by `make conformance bench`)
+# `scripts/setup.sh browser` a Chromium with its driver, for the tests that need a real browser
 # `scripts/setup.sh uv ...`  runs uv with these arguments, wherever it was found
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -86,13 +87,28 @@ set_up_node() {
     touch tests/conformance/node_modules/ready
 }
 
+has_browser() {
+    command -v chromedriver >/dev/null &&
+        { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null
+}
+
+set_up_browser() {
+    has_browser || debian_install chromium chromium-driver || true
+    if has_browser; then
+        touch .venv/browser
+    else
+        say "no Chromium with chromedriver: tests in a browser will fail until both are installed"
+    fi
+}
+
 case "${1:-python}" in
     python) set_up_python ;;
     node) set_up_node ;;
+    browser) set_up_browser ;;
     uv)
         need_uv
         shift
         exec "${UV[@]}" "$@"
         ;;
-    *) give_up "unknown part '$1': python, node or uv" ;;
+    *) give_up "unknown part '$1': python, node, browser or uv" ;;
 esac

@@ -1,9 +1,10 @@
-"""The admin surface: what there is in the log, and figures.
+"""The admin surface: what there is in the log, figures, and the inspector.
 
     GET /_admin                  about the server
     GET /_admin/streams          ?prefix= &after= &limit=    streams by name
     GET /_admin/streams/{path}   everything about one
     GET /metrics                 for Prometheus
+    GET /_inspector              a page that shows all this
 
 It only looks. Whoever may do that is decided in `_access`.
 """
@@ -20,6 +21,7 @@ from durable_streams_server._asgi import StreamsApp
 from durable_streams_server._describe import describe, describe_fully
 from durable_streams_server._errors import LogError, StorageError, StreamNotFoundError
 from durable_streams_server._exchange import Exchange
+from durable_streams_server._inspector import page
 from durable_streams_server._log import Log
 from durable_streams_server._metrics import Snapshot, render_metrics
 from durable_streams_server._path import InvalidPathError, stream_path
@@ -30,6 +32,7 @@ from durable_transport.protocol import ErrorCode
 ROOT = "/_admin"
 STREAMS = "/_admin/streams"
 METRICS = "/metrics"
+INSPECTOR = "/_inspector"
 PAGE_LENGTH = 100
 MAX_PAGE_LENGTH = 1000
 
@@ -38,7 +41,7 @@ _UNQUOTED = "/%!$&'()*+,-.:;=@_~"
 
 def is_admin_path(path: str) -> bool:
     """The path belongs to the admin surface."""
-    return path in (ROOT, STREAMS, METRICS) or path.startswith(STREAMS + "/")
+    return path in (ROOT, STREAMS, METRICS, INSPECTOR) or path.startswith(STREAMS + "/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ class AdminApp:
                 answer = refusal(ErrorCode.METHOD_NOT_ALLOWED, "the admin surface only looks")
                 answer.add("Allow", "GET, HEAD")
                 return answer
+            if exchange.local_path == INSPECTOR:
+                return page()  # holds no data: what it shows it has to ask for
             return self._refused(exchange) or await self._dispatch(exchange)
         except RequestError as error:
             return refusal(error.code, error.message)

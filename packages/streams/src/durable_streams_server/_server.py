@@ -35,7 +35,8 @@ def create_app(
         cors: Let web pages of any origin read and write streams.
         limits: Bounds of one request.
         lease_seconds: See `Log.open`.
-        admin: Who may list the streams and read ``/metrics``; None switches that off.
+        admin: Who may list the streams, use the inspector and read ``/metrics``; None switches
+            all that off.
     """
     return StreamsServer(
         store,

@@ -55,7 +55,7 @@ EXIT_FAILED = 1
 @click.option(
     "--admin/--no-admin",
     default=None,
-    help="Tell which streams there are, and /metrics; by default to this machine only.",
+    help="Tell which streams there are, /metrics, /_inspector; by default to this machine only.",
 )
 @click.option(
     "--admin-token",
