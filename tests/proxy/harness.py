@@ -37,6 +37,7 @@ def start_request(
     body: bytes = b"{}",
     session: UUID | None = None,
     request: UUID | None = None,
+    allow: str = ANY_LOOPBACK,
 ) -> StartRequest:
     """A valid start request, with ids of its own unless they are given."""
     raw = [(b"x-proxy-url", url.encode()), (b"x-proxy-method", method.encode())]
@@ -45,7 +46,7 @@ def start_request(
         str(session or uuid4()),
         str(request or uuid4()),
         raw,
-        allowlist=Allowlist.parse([ANY_LOOPBACK]),
+        allowlist=Allowlist.parse([allow]),
         limits=Limits(),
     )
     return head.with_body(body)
@@ -53,10 +54,10 @@ def start_request(
 
 @asynccontextmanager
 async def generations(
-    log: Log, *, timeouts: Timeouts = TIMEOUTS, limits: Limits | None = None
+    log: Log, *, timeouts: Timeouts = TIMEOUTS, limits: Limits | None = None, **options: Any
 ) -> AsyncIterator[Generations]:
     """The core of a proxy on a log, drained at the end."""
-    async with open_upstream(timeouts) as upstream:
+    async with open_upstream(timeouts, **options) as upstream:
         running = Generations(log, upstream, limits or Limits())
         try:
             yield running

@@ -37,6 +37,7 @@ def test_a_start_is_the_answer_whatever_comes_later() -> None:
 @pytest.mark.parametrize(
     ("event", "code"),
     [
+        (Event.FORBIDDEN, ErrorCode.UPSTREAM_NOT_ALLOWED),
         (Event.UNREACHABLE, ErrorCode.UPSTREAM_UNREACHABLE),
         (Event.SILENT, ErrorCode.UPSTREAM_TIMEOUT),
         (Event.STORE_REFUSED, ErrorCode.STORAGE_UNAVAILABLE),

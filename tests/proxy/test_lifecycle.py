@@ -21,8 +21,8 @@ from durable_transport.protocol import ControlEvent, TerminalCode
 
 # Written out once more and by hand, row by row, so that a slip in the table is seen.
 EXPECTED = {
-    State.STARTING: "accepted>streaming rejected>failed unreachable>failed silent>timed_out "
-    "store_refused>failed stopped>aborted owner_gone>orphaned",
+    State.STARTING: "accepted>streaming rejected>failed forbidden>failed unreachable>failed "
+    "silent>timed_out store_refused>failed stopped>aborted owner_gone>orphaned",
     State.STREAMING: "ended>completed broke>failed truncated>failed silent>timed_out "
     "store_refused>failed stopped>aborted owner_gone>orphaned",
     State.COMPLETED: "stopped>completed owner_gone>completed",
@@ -83,4 +83,4 @@ def test_the_record_of_an_end(event: Event) -> None:
     else:
         assert record.event == ControlEvent.ERROR
         assert record.payload == {"code": TERMINAL_CODES[event], "message": "why"}
-    assert may_repeat(record) == (event in (Event.REJECTED, Event.UNREACHABLE))
+    assert may_repeat(record) == (event in (Event.REJECTED, Event.FORBIDDEN, Event.UNREACHABLE))

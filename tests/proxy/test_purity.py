@@ -12,11 +12,14 @@ import durable_proxy
 SOURCE = Path(durable_proxy.__file__).parent
 
 PURE = {
+    "_addresses.py": {"ipaddress"},
     "_allowlist.py": {"collections.abc", "dataclasses", "typing"},
     "_answers.py": {"collections.abc", "dataclasses"},
     "_coding.py": {"collections.abc", "typing", "zlib"},
+    "_egress.py": {"base64", "dataclasses", "typing", "urllib.parse"},
     "_errors.py": {"collections.abc", "dataclasses", "types"},
     "_headers.py": {"collections.abc", "re"},
+    "_http1.py": {"dataclasses", "httptools"},
     "_lifecycle.py": {"collections.abc", "dataclasses", "enum", "types"},
     "_start_request.py": {"dataclasses", "re", "uuid"},
     "_urls.py": {"dataclasses", "ipaddress", "re"},

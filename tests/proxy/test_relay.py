@@ -9,17 +9,13 @@ import random
 import zlib
 from typing import TYPE_CHECKING
 
-import httpx2
 import pytest
 
 from durable_proxy import Limits, Timeouts
 from durable_proxy._answers import Accepted
 from durable_proxy._errors import Refusal
-from durable_proxy._generations import Generations
-from durable_proxy._upstream import open_upstream
 from durable_transport.protocol import ErrorCode, Rejected, TerminalCode
 from proxy.harness import (
-    TIMEOUTS,
     UNIT,
     control,
     data,
@@ -238,23 +234,6 @@ async def test_a_packed_no_is_bounded(log: Log) -> None:
     limits = Limits(error_body_bytes=1000)
     async with upstream(script) as up, generations(log, limits=limits) as running:
         assert await running.start(start_request(up.url)) == Rejected(400, (), bytes(1000))
-
-
-async def test_a_body_that_the_client_has_read_is_not_unpacked_again(log: Log) -> None:
-    def answer(_request: httpx2.Request) -> httpx2.Response:
-        packed = gzip.compress(b"hello")
-        return httpx2.Response(200, content=packed, headers={"Content-Encoding": "gzip"})
-
-    async with (
-        httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as client,
-        open_upstream(TIMEOUTS, client) as up,
-    ):
-        running = Generations(log, up, Limits())
-        request = start_request("http://127.0.0.1:1/")
-        await running.start(request)
-        assert await data(log, request.paths) == b"hello"
-        assert (await terminal(log, request.paths)).event == "done"
-        await running.drain(0)
 
 
 @pytest.mark.parametrize("status", [301, 304, 400, 401, 404, 429, 500, 529])

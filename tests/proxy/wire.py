@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 LOOPBACK = "127.0.0.1"
@@ -77,6 +78,7 @@ class Upstream:
     port: int
     script: Callable[[Wire], Awaitable[None]]
     calls: list[Call] = field(default_factory=list)
+    connections: int = 0
     left: asyncio.Event = field(default_factory=asyncio.Event)
     """Somebody closed a connection before its answer was complete."""
 
@@ -85,6 +87,7 @@ class Upstream:
         return f"http://{LOOPBACK}:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         try:
             while (call := await _read(reader)) is not None:
                 self.calls.append(call)
@@ -130,7 +133,9 @@ async def _read(reader: asyncio.StreamReader) -> Call | None:
 
 
 @asynccontextmanager
-async def upstream(script: Callable[[Wire], Awaitable[None]]) -> AsyncIterator[Upstream]:
+async def upstream(
+    script: Callable[[Wire], Awaitable[None]], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Upstream]:
     """Listen for as long as the block lasts."""
     serving: set[asyncio.Task[None]] = set()
 
@@ -142,7 +147,7 @@ async def upstream(script: Callable[[Wire], Awaitable[None]]) -> AsyncIterator[U
             await up.serve(reader, writer)
         serving.discard(task)
 
-    server = await asyncio.start_server(connected, LOOPBACK, 0)
+    server = await asyncio.start_server(connected, LOOPBACK, 0, ssl=tls)
     up = Upstream(server.sockets[0].getsockname()[1], script)
     try:
         yield up

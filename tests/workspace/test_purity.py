@@ -29,11 +29,14 @@ PURE = {
     ],
     "durable_proxy": [
         *(
+            "_addresses",
             "_allowlist",
             "_answers",
             "_coding",
+            "_egress",
             "_errors",
             "_headers",
+            "_http1",
             "_lifecycle",
             "_start_request",
         ),
@@ -48,6 +51,7 @@ MAY_IMPORT = {
     "contextvars",  # headers that hold for a block of the caller's code
     "hmac",  # for compare_digest
     "http",  # for HTTPStatus
+    "httptools",  # a parser: arithmetic on bytes
     "zlib",  # arithmetic on bytes
 }
 

@@ -10,6 +10,8 @@
 - Without a port it is the scheme's own; ``:*`` is any port.
 - In the path, ``*`` is exactly one segment, not empty; ``**`` at the end is any rest, also none.
   Paths are compared case-sensitively; any query is allowed.
+- A host that is written out may lead to any address, also to a private one. One that a ``*`` stands
+  for may lead to public addresses only: somebody else says what it resolves to.
 """
 
 from collections.abc import Iterable
@@ -108,6 +110,11 @@ class Pattern:
             and self._matches_path(target.segments)
         )
 
+    @property
+    def names_host(self) -> bool:
+        """The host is written out, without a `ANY`."""
+        return ANY not in self.labels
+
     def _matches_host(self, target: Target) -> bool:
         if target.is_address:
             return self.labels == (target.host,)
@@ -165,7 +172,7 @@ class Allowlist:
     """The upstreams that a proxy may call.
 
     Attributes:
-        any_upstream: Everything is allowed: for development only.
+        any_upstream: Everything is allowed, at any address: for development only.
     """
 
     patterns: tuple[Pattern, ...] = ()
@@ -179,6 +186,12 @@ class Allowlist:
             PatternError: one of them is none.
         """
         return cls(tuple(map(Pattern.parse, patterns)), any_upstream)
+
+    def names_host_of(self, target: Target) -> bool:
+        """A pattern that allows the target names its host; then it may have any address."""
+        return self.any_upstream or any(
+            pattern.names_host and pattern.matches(target) for pattern in self.patterns
+        )
 
     def refuse(self, target: Target) -> Refusal | None:
         """Why the target may not be called; None when it may."""

@@ -28,6 +28,7 @@ class Accepted:
 Answer = Accepted | Rejected | Refusal
 
 _REFUSALS: dict[str | None, ErrorCode] = {
+    TerminalCode.UPSTREAM_NOT_ALLOWED: ErrorCode.UPSTREAM_NOT_ALLOWED,
     TerminalCode.UPSTREAM_UNREACHABLE: ErrorCode.UPSTREAM_UNREACHABLE,
     TerminalCode.UPSTREAM_TIMEOUT: ErrorCode.UPSTREAM_TIMEOUT,
     TerminalCode.STORAGE_ERROR: ErrorCode.STORAGE_UNAVAILABLE,

@@ -5,13 +5,13 @@ A handler parses, decides, and renders; what a generation is and does is elsewhe
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, assert_never
 
-import httpx2
 from fastapi import APIRouter, FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 
 from durable_proxy._allowlist import Allowlist
 from durable_proxy._answers import Accepted, Answer
+from durable_proxy._egress import Egress
 from durable_proxy._errors import RETRY_AFTER, Refusal, RefusedError
 from durable_proxy._live import LiveBody
 from durable_proxy._service import Options, Proxy
@@ -75,7 +76,8 @@ def create_app(
     lease_seconds: float = 10.0,
     drain_seconds: float = 20.0,
     stream_limits: StreamLimits | None = None,
-    client: httpx2.AsyncClient | None = None,
+    tls: ssl.SSLContext | None = None,
+    egress_proxy: str | None = None,
 ) -> FastAPI:
     """The proxy as an ASGI application; ``app.state.proxy`` is its `Proxy`.
 
@@ -83,7 +85,7 @@ def create_app(
         store: ``sqlite:///FILE``, or a `Log` that the caller opened and will close. (Its
             readers are sent home when the application ends.)
         allow: Upstream patterns, ``scheme://host[:port]/path``; nothing else is called.
-        allow_any_upstream: For development.
+        allow_any_upstream: Anything is called, at any address: for development.
         cors_origins: Web pages that may use the proxy and read what it has stored, by origin,
             ``https://app.example``; ``*`` for all. By default none may.
         public_url: Where clients reach this application; by default, the address of the socket
@@ -95,10 +97,14 @@ def create_app(
         drain_seconds: How long a shutdown waits for running generations.
         stream_limits: How long a live answer may be quiet and may live, and how long a client
             may take to send its request.
-        client: For upstream calls through an egress proxy or with other certificates.
+        tls: For upstream calls with other certificates than those that this machine trusts.
+        egress_proxy: The HTTP proxy that all upstream calls go through,
+            ``http://[user:password@]host:port``. It resolves their names then, and what its
+            network lets it reach can be reached.
 
     Raises:
         PatternError: an entry of ``allow`` cannot be understood.
+        EgressError: ``egress_proxy`` cannot be understood.
     """
     options = Options(
         allowlist=Allowlist.parse(allow, any_upstream=allow_any_upstream),
@@ -107,7 +113,8 @@ def create_app(
         lease_seconds=lease_seconds,
         drain_seconds=drain_seconds,
         streams=stream_limits or StreamLimits(),
-        client=client,
+        tls=tls,
+        egress=None if egress_proxy is None else Egress.parse(egress_proxy),
     )
     app = _assemble(Proxy(store, options), public_url)
     if origins := list(cors_origins):

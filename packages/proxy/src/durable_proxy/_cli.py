@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from durable_proxy._allowlist import Allowlist, PatternError
 from durable_proxy._app import create_app
+from durable_proxy._egress import Egress, EgressError
 from durable_proxy._settings import Settings, SettingsError, load_settings
 from durable_proxy._start_request import Limits
 from durable_proxy._upstream import Timeouts
@@ -41,7 +42,17 @@ def main() -> None:
     help="Upstreams that may be called: scheme://host[:port]/path, * for one host label, port or "
     "path segment, ** for any rest. Repeatable.  [PROXY_ALLOW]",
 )
-@click.option("--allow-any-upstream", is_flag=True, help="Call anything: for development only.")
+@click.option(
+    "--allow-any-upstream",
+    is_flag=True,
+    help="Call anything, at any address: for development only.",
+)
+@click.option(
+    "--egress-proxy",
+    metavar="URL",
+    help="Call upstreams through this HTTP proxy: http://[user:password@]host:port."
+    "  [PROXY_EGRESS]",
+)
 @click.option(
     "--cors-origin",
     "cors_origins",
@@ -63,9 +74,11 @@ def serve_command(*, allow_any_upstream: bool, insecure: bool, **given: Any) -> 
         settings = load_settings(**given)
         _check_host(settings.host, insecure=insecure)
         Allowlist.parse(settings.allow)
+        if settings.egress_proxy is not None:
+            Egress.parse(settings.egress_proxy)
         _log_to_stderr()
         run(lambda: _serve(settings, allow_any_upstream=allow_any_upstream))
-    except (SettingsError, PatternError) as error:
+    except (SettingsError, PatternError, EgressError) as error:
         raise click.UsageError(str(error)) from None
     except (BindError, LogError) as error:
         click.echo(f"durable-proxy: {error}", err=True)
@@ -111,6 +124,7 @@ def _make_app(log: Log, settings: Settings, *, allow_any_upstream: bool) -> Fast
         cors_origins=settings.cors_origins,
         public_url=settings.public_url,
         limits=Limits(request_body_bytes=settings.max_body),
+        egress_proxy=settings.egress_proxy,
         timeouts=Timeouts(answer=settings.answer_timeout, idle=settings.idle_timeout),
         drain_seconds=settings.drain,
     )

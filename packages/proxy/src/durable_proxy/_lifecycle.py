@@ -16,7 +16,8 @@ A generation is one upstream response being written to the log. Its rules:
 
     starting ──accepted──► streaming ──ended──► completed
         │                      │
-        ├──────────────────────┼── rejected, unreachable, broke, truncated, store refused ─► failed
+        ├──────────────────────┼── rejected, forbidden, unreachable ─────────────────► failed
+        ├──────────────────────┼── broke, truncated, store refused ──────────────────► failed
         ├──────────────────────┼── silent ───────────────────────────────────────────► timed_out
         ├──────────────────────┼── stopped ──────────────────────────────────────────► aborted
         └──────────────────────┴── owner gone ───────────────────────────────────────► orphaned
@@ -60,6 +61,8 @@ class Event(StrEnum):
     """The upstream answered 2xx: its body follows."""
     REJECTED = "rejected"
     """The upstream answered, and not with 2xx."""
+    FORBIDDEN = "forbidden"
+    """The upstream's name leads to an address that may not be called."""
     UNREACHABLE = "unreachable"
     """No connection to the upstream, or none that lasted until its headers."""
     ENDED = "ended"
@@ -95,6 +98,7 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
         State.STARTING: {
             Event.ACCEPTED: State.STREAMING,
             Event.REJECTED: State.FAILED,
+            Event.FORBIDDEN: State.FAILED,
             Event.UNREACHABLE: State.FAILED,
             **_ANY_TIME,
         },
@@ -116,6 +120,7 @@ TERMINAL_CODES: Mapping[Event, TerminalCode | None] = MappingProxyType(
     {
         Event.ENDED: None,
         Event.REJECTED: TerminalCode.UPSTREAM_REJECTED,
+        Event.FORBIDDEN: TerminalCode.UPSTREAM_NOT_ALLOWED,
         Event.UNREACHABLE: TerminalCode.UPSTREAM_UNREACHABLE,
         Event.BROKE: TerminalCode.UPSTREAM_ERROR,
         Event.TRUNCATED: TerminalCode.UPSTREAM_TRUNCATED,
@@ -127,7 +132,13 @@ TERMINAL_CODES: Mapping[Event, TerminalCode | None] = MappingProxyType(
 )
 """What the terminal record says after an event; None is ``done``."""
 
-REPEATABLE = frozenset({TerminalCode.UPSTREAM_REJECTED, TerminalCode.UPSTREAM_UNREACHABLE})
+REPEATABLE = frozenset(
+    {
+        TerminalCode.UPSTREAM_REJECTED,
+        TerminalCode.UPSTREAM_NOT_ALLOWED,
+        TerminalCode.UPSTREAM_UNREACHABLE,
+    }
+)
 """Ends before anything was generated."""
 
 

@@ -9,13 +9,13 @@ record of the end only when it has the last byte, and by a new request: hence th
 
 import asyncio
 import logging
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import httpx2
-
 from durable_proxy._allowlist import Allowlist
+from durable_proxy._egress import Egress
 from durable_proxy._generations import Generations
 from durable_proxy._reaper import reap, reap_forever
 from durable_proxy._start_request import Limits
@@ -39,7 +39,8 @@ class Options:
     lease_seconds: float
     drain_seconds: float
     streams: StreamLimits
-    client: httpx2.AsyncClient | None
+    tls: ssl.SSLContext | None
+    egress: Egress | None
 
 
 @dataclass(slots=True)
@@ -94,7 +95,9 @@ class Proxy:
         if ended := await reap(log):
             logger.warning("ended %d generations that the last process left behind", ended)
         options = self.options
-        async with open_upstream(options.timeouts, options.client) as upstream:
+        async with open_upstream(
+            options.timeouts, tls=options.tls, egress=options.egress
+        ) as upstream:
             self._leaving = False
             self._parts = Parts(log, Generations(log, upstream, options.limits))
             reaper = asyncio.create_task(reap_forever(log), name="durable-proxy reaper")

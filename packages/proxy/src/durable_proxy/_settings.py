@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), validation_alias="PROXY_CORS_ORIGIN"
     )
+    egress_proxy: str | None = Field(default=None, validation_alias="PROXY_EGRESS")
     lease: float = Field(default=10.0, ge=0.1, validation_alias="PROXY_LEASE")
     drain: float = Field(default=20.0, ge=0.0, validation_alias="PROXY_DRAIN")
     answer_timeout: float = Field(default=600.0, gt=0, validation_alias="PROXY_ANSWER_TIMEOUT")

@@ -48,6 +48,7 @@ class StartRequest:
     Attributes:
         headers: Those that go upstream.
         live: The answer is to be the live body itself.
+        any_address: The host may lead to an address that is not public: the allowlist names it.
     """
 
     session_id: UUID
@@ -56,6 +57,7 @@ class StartRequest:
     target: Target
     headers: tuple[tuple[bytes, bytes], ...]
     live: bool
+    any_address: bool
     body: bytes = b""
 
     @property
@@ -77,13 +79,16 @@ def parse_head(
         RefusedError: it cannot go anywhere.
     """
     _check_headers(headers, limits)
+    session_id, request_id, method = _uuid(session), _uuid(request), _method(headers)
+    target = _target(headers, allowlist)
     return StartRequest(
-        session_id=_uuid(session),
-        request_id=_uuid(request),
-        method=_method(headers),
-        target=_target(headers, allowlist),
+        session_id=session_id,
+        request_id=request_id,
+        method=method,
+        target=target,
         headers=tuple(upstream_headers(headers)),
         live=_live(headers),
+        any_address=allowlist.names_host_of(target),
     )
 
 

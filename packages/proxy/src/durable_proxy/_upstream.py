@@ -1,29 +1,39 @@
-"""The upstream: the one module that knows the HTTP client and its exceptions.
+"""The upstream: requests to it, and its answers, over a pool of connections.
 
 Whatever goes wrong becomes an `UpstreamError` that carries the generation's `Ending`; its message
 is for the reader and names the upstream's host, never an internal text.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+import ssl
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
 
-import anyio.lowlevel
-import httpx2
+import certifi
 
-from durable_proxy._coding import CodingError, Decoder, decoder_for
+from durable_proxy._coding import CodingError, decoder_for
+from durable_proxy._connection import BrokenError, Connection, SilentError
+from durable_proxy._dial import (
+    Dialer,
+    DialError,
+    ForbiddenError,
+    Resolver,
+    Route,
+    resolve_by_system,
+)
+from durable_proxy._egress import Egress
 from durable_proxy._headers import content_type_of, forwardable_headers
+from durable_proxy._http1 import GarbageError, Head, TruncatedError, request_bytes
 from durable_proxy._lifecycle import Ending, Event
+from durable_proxy._pool import Pool
 from durable_proxy._start_request import StartRequest
 from durable_transport.protocol import Rejected, StartPayload
 
 ERROR_BODY_SECONDS = 10.0
 """How long the body of an upstream's error answer may take."""
-MAX_KEPT_CONNECTIONS = 100
-
-_ERRORS = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError)
 
 Sink = Callable[[bytes], Awaitable[None]]
 
@@ -58,85 +68,112 @@ class UpstreamError(Exception):
 class Upstream:
     """Sends requests upstream, over one pool of connections. Made by `open_upstream`."""
 
-    def __init__(self, timeouts: Timeouts, client: httpx2.AsyncClient) -> None:
+    def __init__(self, timeouts: Timeouts, pool: Pool) -> None:
         self._timeouts = timeouts
-        self._client = client
+        self._pool = pool
 
     @asynccontextmanager
     async def send(self, request: StartRequest) -> AsyncIterator["UpstreamAnswer"]:
-        """Send a request; in the context, its response headers are in.
+        """Send a request; in the context, its response headers are in. No redirect is followed.
 
         Raises:
             UpstreamError: there will be no response.
         """
-        response = await self._send(request)
-        try:
-            if response.status_code not in range(200, 600):
-                raise UpstreamError(_unreachable(request, "did not answer in HTTP"))
-            yield UpstreamAnswer(request, response, self._timeouts.idle)
-        finally:
-            await response.aclose()
-
-    async def _send(self, request: StartRequest) -> httpx2.Response:
+        route = Route(
+            request.target.scheme,
+            request.target.host,
+            request.target.port,
+            any_address=request.any_address,
+        )
         try:
             async with asyncio.timeout(self._timeouts.answer):
-                return await self._client.send(
-                    self._build(request), stream=True, auth=None, follow_redirects=False
-                )
+                connection, head = await self._begin(request, route)
         except TimeoutError:
             message = f"{request.target.origin} did not answer in {self._timeouts.answer:g} s"
             raise UpstreamError(Ending(Event.SILENT, message)) from None
-        except httpx2.ConnectTimeout as error:
-            did = f"did not accept a connection in {self._timeouts.connect:g} s"
-            raise UpstreamError(_unreachable(request, did)) from error
-        except httpx2.ConnectError as error:
-            raise UpstreamError(_unreachable(request, "cannot be connected to")) from error
-        except _ERRORS as error:
-            did = "closed the connection, or did not answer in HTTP"
-            raise UpstreamError(_unreachable(request, did)) from error
+        try:
+            yield UpstreamAnswer(request, head, connection, self._timeouts.idle)
+        finally:
+            self._pool.release(route, connection)
 
-    def _build(self, request: StartRequest) -> httpx2.Request:
-        # Not the client's own build_request: it would add the client's default headers. Silence
-        # is timed here, with one limit for the headers and one for the body.
-        return httpx2.Request(
-            request.method,
-            str(request.target),
-            headers=list(request.headers),
-            content=request.body or None,
-            extensions={"timeout": {"connect": self._timeouts.connect}},
-        )
+    async def _begin(self, request: StartRequest, route: Route) -> tuple[Connection, Head]:
+        connection = await self._connect(request, route)
+        try:
+            return connection, await _ask(connection, request)
+        except BaseException:
+            self._pool.release(route, connection)
+            raise
+
+    async def _connect(self, request: StartRequest, route: Route) -> Connection:
+        try:
+            return await self._pool.acquire(route)
+        except DialError as error:
+            raise UpstreamError(_unreachable(request, str(error))) from error
+        except ForbiddenError as error:
+            message = (
+                f"{request.target.origin} has an address that is not public ({error.kind});"
+                f" to allow it, start the proxy with a pattern that names the host without a *:"
+                f" --allow '{request.target.origin}/**'"
+            )
+            raise UpstreamError(Ending(Event.FORBIDDEN, message)) from error
+
+
+async def _ask(connection: Connection, request: StartRequest) -> Head:
+    target = request.target
+    head = request_bytes(
+        request.method, target.path + target.query, target.authority, request.headers, request.body
+    )
+    try:
+        answer = await connection.request(request.method, head, request.body)
+    except GarbageError as error:
+        raise UpstreamError(_unreachable(request, "did not answer in HTTP")) from error
+    except (TruncatedError, BrokenError) as error:
+        did = "closed the connection before it answered"
+        raise UpstreamError(_unreachable(request, did)) from error
+    if answer.status not in range(200, 600):
+        raise UpstreamError(_unreachable(request, "did not answer in HTTP"))
+    return answer
 
 
 @asynccontextmanager
 async def open_upstream(
-    timeouts: Timeouts, client: httpx2.AsyncClient | None = None
+    timeouts: Timeouts,
+    *,
+    tls: ssl.SSLContext | None = None,
+    egress: Egress | None = None,
+    resolve: Resolver = resolve_by_system,
 ) -> AsyncIterator[Upstream]:
     """An upstream for as long as the block lasts.
 
     Args:
         timeouts: How long the upstream may take.
-        client: For other certificates or an egress proxy; the caller closes it. Its redirects,
-            cookies and authentication are not used.
+        tls: For other certificates than those that this machine trusts.
+        egress: The proxy that all calls go through.
+        resolve: What resolves names.
     """
-    if client is not None:
-        yield Upstream(timeouts, client)
-        return
-    # anyio looks its backend up at the first use, which takes a tenth of a second: not while
-    # answers are running.
-    await anyio.lowlevel.checkpoint()
-    # In a thread, because making a client reads certificates from disk.
-    async with await asyncio.to_thread(_make_client) as own:
-        yield Upstream(timeouts, own)
+    # In a thread, because it reads certificates from disk.
+    trusted = await asyncio.to_thread(_trusted_here) if tls is None else tls
+    dialer = Dialer(seconds=timeouts.connect, tls=trusted, egress=egress, resolve=resolve)
+    pool = Pool(dialer.dial)
+    try:
+        yield Upstream(timeouts, pool)
+    finally:
+        pool.close()
+        await asyncio.sleep(0)  # the loop closes their sockets in its next round
 
 
-def _make_client() -> httpx2.AsyncClient:
-    """A client that adds nothing of its own and remembers nothing of anybody."""
-    return httpx2.AsyncClient(
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        follow_redirects=False,
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=MAX_KEPT_CONNECTIONS),
-        trust_env=False,
-    )
+def _trusted_here() -> ssl.SSLContext:
+    """What OpenSSL finds on this machine, ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` included.
+
+    Where there is nothing, as in a slim container, it is Mozilla's list.
+    """
+    context = ssl.create_default_context()
+    paths = ssl.get_default_verify_paths()
+    found = paths.cafile or (paths.capath and any(Path(paths.capath).iterdir()))
+    if not found and sys.platform != "win32":
+        context.load_verify_locations(certifi.where())
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _unreachable(request: StartRequest, did: str) -> Ending:
@@ -146,22 +183,30 @@ def _unreachable(request: StartRequest, did: str) -> Ending:
 class UpstreamAnswer:
     """Response headers that are in, and a body that is coming."""
 
-    def __init__(self, request: StartRequest, response: httpx2.Response, idle: float) -> None:
+    def __init__(
+        self, request: StartRequest, head: Head, connection: Connection, idle: float
+    ) -> None:
         self._origin = request.target.origin
-        self._response = response
+        self._status = head.status
+        # As latin-1, so that the bytes which came are the bytes that will be sent.
+        self._raw_headers = [
+            (name.decode("latin-1").lower(), value.decode("latin-1"))
+            for name, value in head.headers
+        ]
+        self._connection = connection
         self._idle = idle
 
     @property
     def accepted(self) -> bool:
         """The status is 2xx."""
-        return self._response.is_success
+        return 200 <= self._status < 300  # noqa: PLR2004 - the range of success
 
     def start(self) -> StartPayload:
         """What a reader has to know before the body."""
         return StartPayload(
-            status=self._response.status_code,
-            content_type=self._content_type,
-            headers=self._headers(),
+            status=self._status,
+            content_type=content_type_of(self._raw_headers),
+            headers=forwardable_headers(self._raw_headers),
         )
 
     async def rejection(self, limit: int) -> Ending:
@@ -181,11 +226,11 @@ class UpstreamAnswer:
                 await self.copy_to(keep)
         except (_EnoughError, UpstreamError, TimeoutError):
             pass
-        status, headers = self._response.status_code, self._headers()
-        if self._content_type is not None:
-            headers.insert(0, ("content-type", self._content_type))
-        rejected = Rejected(status, tuple(headers), bytes(body))
-        return Ending(Event.REJECTED, f"{self._origin} answered {status}", rejected)
+        headers = forwardable_headers(self._raw_headers)
+        if (content_type := content_type_of(self._raw_headers)) is not None:
+            headers.insert(0, ("content-type", content_type))
+        rejected = Rejected(self._status, tuple(headers), bytes(body))
+        return Ending(Event.REJECTED, f"{self._origin} answered {self._status}", rejected)
 
     async def copy_to(self, sink: Sink) -> None:
         """Give the body to ``sink`` piece by piece, as it comes, until its promised end.
@@ -195,66 +240,37 @@ class UpstreamAnswer:
         """
         try:
             await self._copy_to(sink)
-        except TimeoutError:
+        except SilentError:
             message = f"{self._origin} sent nothing for {self._idle:g} s"
             raise UpstreamError(Ending(Event.SILENT, message)) from None
-        except httpx2.RemoteProtocolError as error:
+        except TruncatedError as error:
             # The connection was closed in good order, but neither the promised length nor the
-            # last chunk had come. (Chunks that are garbage end here as well.)
+            # last chunk had come.
             message = f"{self._origin} ended its answer before the end it had promised"
             raise UpstreamError(Ending(Event.TRUNCATED, message)) from error
         except CodingError as error:
             message = f"{self._origin} packed its answer in a way that cannot be undone: {error}"
             raise UpstreamError(Ending(Event.BROKE, message)) from error
-        except _ERRORS as error:
+        except GarbageError as error:
+            message = f"{self._origin} sent something in its answer that is not HTTP"
+            raise UpstreamError(Ending(Event.BROKE, message)) from error
+        except BrokenError as error:
             message = f"the connection to {self._origin} broke before the end of its answer"
             raise UpstreamError(Ending(Event.BROKE, message)) from error
 
     async def _copy_to(self, sink: Sink) -> None:
-        decoder = self._decoder()
-        loop = asyncio.get_running_loop()
-        # One timer for the whole body; it stands still while the sink is what is slow.
-        async with (
-            asyncio.timeout(self._idle) as silence,
-            aclosing(self._pieces()) as pieces,
-        ):
-            async for packed in pieces:
-                silence.reschedule(None)
-                for piece in decoder.feed(packed):
-                    await sink(piece)
-                silence.reschedule(loop.time() + self._idle)
+        # No coding was asked for; but some upstreams pack anyway.
+        decoder = decoder_for(self._content_encoding)
+        while packed := await self._connection.read(self._idle):
+            for piece in decoder.feed(packed):
+                await sink(piece)
         if not decoder.complete:
             message = f"{self._origin} ended its packed answer before the end of what was packed"
             raise UpstreamError(Ending(Event.TRUNCATED, message))
 
-    def _decoder(self) -> Decoder:
-        # None was asked for; but some upstreams pack anyway.
-        return decoder_for(
-            "" if self._is_read else self._response.headers.get("content-encoding", "")
-        )
-
-    def _pieces(self) -> AsyncGenerator[bytes, None]:
-        # What a client of the caller's own has read already, for a hook or a test, it has unpacked.
-        return self._response.aiter_bytes() if self._is_read else self._response.aiter_raw()
-
     @property
-    def _is_read(self) -> bool:
-        return self._response.is_stream_consumed
-
-    @property
-    def _content_type(self) -> str | None:
-        return content_type_of(self._raw_headers)
-
-    @property
-    def _raw_headers(self) -> list[tuple[str, str]]:
-        # As latin-1, so that the bytes which came are the bytes that will be sent.
-        return [
-            (name.decode("latin-1").lower(), value.decode("latin-1"))
-            for name, value in self._response.headers.raw
-        ]
-
-    def _headers(self) -> list[tuple[str, str]]:
-        return forwardable_headers(self._raw_headers)
+    def _content_encoding(self) -> str:
+        return ",".join(value for name, value in self._raw_headers if name == "content-encoding")
 
 
 class _EnoughError(Exception):

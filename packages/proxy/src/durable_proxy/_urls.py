@@ -52,11 +52,16 @@ class Target:
         return is_address(self.host)
 
     @property
-    def origin(self) -> str:
-        """Scheme, host and the port unless it is the scheme's own."""
+    def authority(self) -> str:
+        """Host, and the port unless it is the scheme's own."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port == DEFAULT_PORTS[self.scheme] else f":{self.port}"
-        return f"{self.scheme}://{host}{port}"
+        return f"{host}{port}"
+
+    @property
+    def origin(self) -> str:
+        """Scheme and authority."""
+        return f"{self.scheme}://{self.authority}"
 
     @property
     def path(self) -> str:

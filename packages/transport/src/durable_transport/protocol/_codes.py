@@ -56,6 +56,8 @@ class TerminalCode(StrEnum):
 
     UPSTREAM_REJECTED = "upstream_rejected"
     """The upstream answered, and not with 2xx: there is no body to relay."""
+    UPSTREAM_NOT_ALLOWED = "upstream_not_allowed"
+    """The upstream's name leads to an address that the proxy may not call."""
     UPSTREAM_UNREACHABLE = "upstream_unreachable"
     """No connection to the upstream, or it broke before the response headers."""
     UPSTREAM_ERROR = "upstream_error"
