@@ -65,6 +65,7 @@ def our_command(port: int, folder: Path) -> list[str]:
         *("serve", "--host", "127.0.0.1", "--port", str(port)),
         *("--store", f"sqlite:///{folder / 'conformance.sqlite'}"),
         *("--long-poll-timeout", str(LONG_POLL_MS / 1000)),
+        *("--webhook-allow", "http://127.0.0.1:*"),
     ]
 
 

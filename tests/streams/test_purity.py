@@ -17,6 +17,7 @@ PURE = {
     "_cursor": set(),
     "_describe": {"_model"},
     "_errors": set(),
+    "_glob": {"_path"},
     "_json_mode": set(),
     "_model": set(),
     "_path": set(),
@@ -25,13 +26,20 @@ PURE = {
     "_sse": {"_json_mode", "_model"},
     "_stats": {"_errors", "_store"},
     "_store": {"_model", "_plan"},
+    "_subscription": {"_wake"},
+    "_subscription_answer": {"_answer", "_subscription", "_subscription_request"},
+    "_subscription_request": {"_glob", "_path", "_subscription"},
     "_tail": {"_model"},
+    "_tokens": set(),
+    "_wake": set(),
+    "_webhook_policy": set(),
 }
 """Pure modules, and the modules beside them that each may import."""
 
 STANDARD = {
     "base64", "bisect", "collections", "collections.abc", "dataclasses", "datetime", "enum",
-    "functools", "hmac", "http", "ipaddress", "json", "math", "re", "typing", "urllib.parse",
+    "functools", "hashlib", "hmac", "http", "ipaddress", "itertools", "json",
+    "math", "re", "typing", "urllib.parse",
 }  # fmt: skip
 LIBRARIES = {
     "_json_mode": {"pydantic_core"},

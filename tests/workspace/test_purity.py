@@ -20,12 +20,15 @@ PURE = {
             "_cursor",
             "_describe",
             "_errors",
+            "_glob",
             "_json_mode",
             "_model",
             "_path",
             "_plan",
         ),
         *("_request", "_sse", "_stats", "_store"),
+        *("_subscription", "_subscription_answer", "_subscription_request"),
+        *("_tokens", "_wake", "_webhook_policy"),
     ],
     "durable_proxy": [
         *(
@@ -49,7 +52,9 @@ MAY_IMPORT = {
     *("base64", "binascii", "bisect", "datetime", "email.utils", "ipaddress", "json", "math", "re"),
     *("urllib.parse", "uuid", "pydantic", "pydantic.alias_generators", "pydantic_core"),
     "contextvars",  # headers that hold for a block of the caller's code
-    "hmac",  # for compare_digest
+    "hashlib",
+    "hmac",
+    "itertools",
     "http",  # for HTTPStatus
     "httptools",  # a parser: arithmetic on bytes
     "zlib",  # arithmetic on bytes

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from durable_streams_server import _answer as render
 from durable_streams_server._answer import Answer, refusal
+from durable_streams_server._control import answer_control
 from durable_streams_server._cursor import next_cursor
 from durable_streams_server._errors import (
     LogError,
@@ -30,7 +31,12 @@ from durable_streams_server._exchange import (
 from durable_streams_server._fork import resolve_fork
 from durable_streams_server._log import Log
 from durable_streams_server._model import Chunk, Create, Delete, Fork, Outcome
-from durable_streams_server._path import InvalidPathError, stream_path
+from durable_streams_server._path import (
+    RESERVED,
+    InvalidPathError,
+    ReservedPathError,
+    stream_path,
+)
 from durable_streams_server._reader import Reader
 from durable_streams_server._request import (
     Headers,
@@ -49,6 +55,7 @@ from durable_streams_server._sse import (
     hold_back_partial_text,
     is_text,
 )
+from durable_streams_server._subscriptions import Subscriptions
 from durable_transport.protocol import ErrorCode, format_offset
 
 logger = logging.getLogger("durable_streams_server")
@@ -66,6 +73,7 @@ class StreamsApp:
         cors: Let pages of any origin read (and, unless ``read_only``, write) the streams.
         limits: Bounds of one request.
         clock: Epoch seconds, for cursors.
+        subscriptions: Gives those of the log, to be served under ``__ds/``.
 
     Attributes:
         responses: How many answers have ended, by the first digit of their status.
@@ -81,10 +89,13 @@ class StreamsApp:
         cors: bool = True,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.time,
+        subscriptions: Callable[[], Subscriptions] | None = None,
     ) -> None:
         self._log = log
+        self._subscriptions = subscriptions
         self._prefix = prefix.rstrip("/") + "/"
         self._raw_prefix = self._prefix.encode()
+        self._raw_reserved = self._raw_prefix + f"{RESERVED}/".encode()
         self._replaceable = replaceable
         self.every_answer = render.CORS_HEADERS if cors else ()
         self._methods = render.READ_METHODS if read_only else render.METHODS
@@ -109,7 +120,11 @@ class StreamsApp:
     async def _answer(self, exchange: Exchange) -> Answer | None:
         """The answer to a request, or None when it has been sent already."""
         try:
-            return await self._dispatch(exchange)
+            try:
+                return await self._dispatch(exchange)
+            except ReservedPathError:
+                # Looked for when it has been found to be no stream: appends pay nothing for it.
+                return await self._control(exchange)
         except (RequestError, InvalidPathError, LogError) as error:
             return _of_error(error, exchange.method, exchange.raw_path)
 
@@ -140,6 +155,15 @@ class StreamsApp:
 
     def _open_log(self) -> Log:
         return self._log() if callable(self._log) else self._log
+
+    async def _control(self, exchange: Exchange) -> Answer:
+        root, reserved, raw = exchange.local_path.partition(f"{self._prefix}{RESERVED}/")
+        if root or not reserved:
+            raise InvalidPathError(f"{RESERVED}/ is reserved for subscriptions")
+        if self._subscriptions is None:
+            raise RequestError(ErrorCode.NOT_FOUND, "this server has no subscriptions")
+        root_url = exchange.origin + exchange.root_path + self._prefix.rstrip("/")
+        return await answer_control(self._subscriptions(), exchange, raw, root_url)
 
     def _path(self, raw_path: str, root_path: str) -> str:
         local = raw_path.removeprefix(root_path) if root_path else raw_path
@@ -173,7 +197,10 @@ class StreamsApp:
     def has_append(self, target: bytes) -> bool:
         """See `AppendSurface.has_append`."""
         return (
-            "POST" in self._methods and target.startswith(self._raw_prefix) and b"?" not in target
+            "POST" in self._methods
+            and target.startswith(self._raw_prefix)
+            and not target.startswith(self._raw_reserved)
+            and b"?" not in target
         )
 
     def append(

@@ -131,9 +131,14 @@ class Exchange:
     @property
     def url(self) -> str:
         """The URL that was asked for, without its query."""
+        return self.origin + self.raw_path
+
+    @property
+    def origin(self) -> str:
+        """Scheme and host as the client knows the server."""
         scheme = self._scope.get("scheme", "http")
         host = header(self.headers, b"host") or "localhost"
-        return f"{scheme}://{host}{self.raw_path}"
+        return f"{scheme}://{host}"
 
     async def body(self) -> bytes:
         """The whole request body.

@@ -28,6 +28,7 @@ from durable_streams_server._model import (
     StreamInfo,
     Touch,
 )
+from durable_streams_server._plan import Effects
 from durable_streams_server._reader import MAX_READ_BYTES, Reader, ReadSide
 from durable_streams_server._stats import Batch, OnBatch, Stats
 from durable_streams_server._store import Commit, Store
@@ -68,6 +69,7 @@ class Log:
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Task[None] | None = None
         self._failure: StorageError | None = None
+        self._listener: Callable[[Effects], None] | None = None
         self._reads = ReadSide(store, clock)
         self._submitted: list[Request] = []
         self._observers: tuple[OnBatch, ...] = (self.stats.add,)
@@ -223,6 +225,8 @@ class Log:
         if isinstance(result, Commit):
             self._failure = None
             self._reads.publish(result)
+            if self._listener is not None:
+                self._listener(result.effects)
             results: Sequence[tuple[Outcome, ...] | LogError] = result.outcomes
         else:
             if isinstance(result, StorageError):
@@ -231,6 +235,13 @@ class Log:
         for request, outcomes in zip(requests, results, strict=True):
             if request.settle is not None:
                 request.settle(outcomes)
+
+    def listen(self, listener: Callable[[Effects], None] | None) -> None:
+        """Tell somebody of every commit, before those who asked for it are answered.
+
+        It is called in the loop's thread, once for each batch, and has to be quick.
+        """
+        self._listener = listener
 
     # ------------------------------------------------------------------ reading
 

@@ -22,12 +22,17 @@ class InvalidPathError(ValueError):
     """The path cannot name a stream; the text says why."""
 
 
+class ReservedPathError(InvalidPathError):
+    """The path is one of the control API's."""
+
+
 @lru_cache(maxsize=4096)
 def stream_path(raw: str) -> str:
     """The canonical name for the part of a URL's raw path that follows the prefix.
 
     Raises:
-        InvalidPathError: empty, too long, reserved, dot segments, NUL, or not UTF-8.
+        ReservedPathError: its first segment is `RESERVED`.
+        InvalidPathError: empty, too long, dot segments, NUL, or not UTF-8.
     """
     if not raw:
         raise InvalidPathError("the URL names no stream: add a path after the prefix")
@@ -37,7 +42,7 @@ def stream_path(raw: str) -> str:
     if "." in path and any(segment in (".", "..") for segment in path.split("/")):
         raise InvalidPathError("a stream's path has no . or .. segments")
     if path == RESERVED or path.startswith(RESERVED + "/"):
-        raise InvalidPathError(f"{RESERVED}/ is reserved for subscriptions; choose another path")
+        raise ReservedPathError(f"{RESERVED}/ is reserved for subscriptions; choose another path")
     return path
 
 

@@ -13,13 +13,13 @@ LISTED_PARTS = 1000
 _AFTER_ALL = "\x7f"
 """Sorts behind every character of a stream's name, which is printable ASCII."""
 
-_STORED_END = (
+STORED_END = (
     select(func.max(schema.chunks.c.end_offset))
     .where(schema.chunks.c.stream_id == schema.streams.c.id)
     .scalar_subquery()
     .label("stored_end")
 )
-SELECT_STREAMS = select(schema.streams, _STORED_END)
+SELECT_STREAMS = select(schema.streams, STORED_END)
 """Rows for `stream_of_row`."""
 
 

@@ -112,7 +112,6 @@ links = Table(
     ),
     Column("path", Text, primary_key=True),
     Column("explicit", Boolean, nullable=False),
-    Column("globbed", Boolean, nullable=False),
     # The incarnation that `acked` belongs to: of any other one, nothing is processed.
     Column("stream_id", BigInteger),
     Column("acked", BigInteger, nullable=False),

@@ -1,6 +1,7 @@
 """The standalone server: streams under ``/v1/stream``, probes, admin, and the log's lifetime."""
 
 import logging
+from contextlib import AsyncExitStack
 
 from durable_streams_server._access import AdminAccess
 from durable_streams_server._admin import AdminApp, is_admin_path
@@ -10,6 +11,7 @@ from durable_streams_server._errors import LogClosedError, StorageError
 from durable_streams_server._exchange import Exchange, Limits, Receive, Scope, Send, local_path
 from durable_streams_server._log import DEFAULT_LEASE_SECONDS, Log
 from durable_streams_server._probes import health, ready
+from durable_streams_server._subscriptions import Subscriptions, SubscriptionSettings
 from durable_transport.protocol import ErrorCode
 
 PROBES = ("/health", "/ready")
@@ -25,6 +27,7 @@ def create_app(
     limits: Limits | None = None,
     lease_seconds: float = DEFAULT_LEASE_SECONDS,
     admin: AdminAccess | None = None,
+    subscriptions: SubscriptionSettings | None = None,
 ) -> "StreamsServer":
     """The server as an ASGI application, to run or to mount.
 
@@ -37,6 +40,8 @@ def create_app(
         lease_seconds: See `Log.open`.
         admin: Who may list the streams, use the inspector and read ``/metrics``; None switches
             all that off.
+        subscriptions: Which webhooks may be called, and how. Without settings those at https URLs
+            of the public internet are.
     """
     return StreamsServer(
         store,
@@ -45,11 +50,12 @@ def create_app(
         limits=limits,
         lease_seconds=lease_seconds,
         admin=admin,
+        subscriptions=subscriptions,
     )
 
 
 class StreamsServer:
-    """What `create_app` makes.
+    """What `create_app` makes. Log and subscriptions are there from startup to shutdown.
 
     Attributes:
         streams: The streams' own part of it.
@@ -64,12 +70,22 @@ class StreamsServer:
         limits: Limits | None,
         lease_seconds: float,
         admin: AdminAccess | None,
+        subscriptions: SubscriptionSettings | None,
     ) -> None:
         self._store = store
         self._lease_seconds = lease_seconds
         self._open_log = store if isinstance(store, Log) else None
         self._limits = limits or Limits()
-        self.streams = StreamsApp(lambda: self.log, prefix=prefix, cors=cors, limits=self._limits)
+        self._settings = subscriptions
+        self._running: Subscriptions | None = None
+        self._resources = AsyncExitStack()
+        self.streams = StreamsApp(
+            lambda: self.log,
+            prefix=prefix,
+            cors=cors,
+            limits=self._limits,
+            subscriptions=lambda: self.subscriptions,
+        )
         self._admin = (
             None if admin is None else AdminApp(lambda: self.log, self.streams, prefix, admin)
         )
@@ -81,16 +97,35 @@ class StreamsServer:
             raise LogClosedError
         return self._open_log
 
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """The log's subscriptions (raises `LogClosedError` before startup and after shutdown)."""
+        if self._running is None:
+            raise LogClosedError
+        return self._running
+
     async def startup(self) -> None:
-        """Open the log: for a host application that runs no ASGI lifespan of what it mounts."""
-        if self._open_log is None and isinstance(self._store, str):
-            self._open_log = await Log.open(self._store, lease_seconds=self._lease_seconds)
+        """Open the log and begin to deliver to its subscribers.
+
+        A host application that runs no ASGI lifespan of what it mounts calls it, and `shutdown`.
+        """
+        if self._running is not None:
+            return
+        async with AsyncExitStack() as resources:
+            if isinstance(self._store, str):
+                log = await Log.open(self._store, lease_seconds=self._lease_seconds)
+                self._open_log = await resources.enter_async_context(log)
+            self._running = await resources.enter_async_context(
+                Subscriptions(self.log, self._settings)
+            )
+            self._resources = resources.pop_all()
 
     async def shutdown(self) -> None:
-        """Close the log, if it was opened here."""
-        if self._open_log is not None and isinstance(self._store, str):
-            log, self._open_log = self._open_log, None
-            await log.close()
+        """End the deliveries, and close the log if it was opened here."""
+        self._running = None
+        if isinstance(self._store, str):
+            self._open_log = None
+        await self._resources.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""

@@ -12,6 +12,8 @@ from durable_streams_server._exchange import Limits
 from durable_streams_server._log import Log
 from durable_streams_server._server import StreamsServer, create_app
 from durable_streams_server._serving import LOOPBACK_HOSTS, BindError, bind, run, serve
+from durable_streams_server._subscriptions import SubscriptionSettings
+from durable_streams_server._webhook_policy import OriginPatternError, WebhookPolicy
 
 EXIT_FAILED = 1
 """The server could not start; click itself exits with 2 for a wrong command line."""
@@ -63,6 +65,18 @@ EXIT_FAILED = 1
     show_envvar=True,
     help="Secret that lets others use all that too. The variable keeps it out of `ps`.",
 )
+@click.option(
+    "--webhook-allow",
+    multiple=True,
+    metavar="PATTERN",
+    help="Call webhooks at scheme://host[:port] although it is not https or not public;"
+    " http://localhost:* is any port of this machine. May be repeated.",
+)
+@click.option(
+    "--public-url",
+    help="URL of the stream root as webhook receivers reach it, such as"
+    " https://streams.example/v1/stream. By default where the subscription was created.",
+)
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine, without any secret.")
 def serve_command(
     *,
@@ -74,6 +88,8 @@ def serve_command(
     cors: bool,
     admin: bool | None,
     admin_token: str | None,
+    webhook_allow: tuple[str, ...],
+    public_url: str | None,
     insecure: bool,
 ) -> None:
     """Serve streams until interrupted."""
@@ -84,7 +100,8 @@ def serve_command(
         )
     access = _access(host, admin, admin_token)
     limits = Limits(long_poll=long_poll_timeout, body=max_body)
-    make_app = partial(create_app, cors=cors, limits=limits, admin=access)
+    settings = SubscriptionSettings(_webhook_policy(webhook_allow), _public_url(public_url))
+    make_app = partial(create_app, cors=cors, limits=limits, admin=access, subscriptions=settings)
     try:
         run(lambda: _serve(host, port, store, make_app))
     except (BindError, LogError) as error:
@@ -110,6 +127,19 @@ def _access(host: str, admin: bool | None, token: str | None) -> AdminAccess | N
     return None
 
 
+def _webhook_policy(patterns: tuple[str, ...]) -> WebhookPolicy:
+    try:
+        return WebhookPolicy.parse(patterns)
+    except OriginPatternError as error:
+        raise click.UsageError(f"--webhook-allow: {error}") from error
+
+
+def _public_url(url: str | None) -> str | None:
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise click.UsageError("--public-url is a URL that begins with https:// or http://")
+    return None if url is None else url.rstrip("/")
+
+
 async def _serve(
     host: str, port: int, store: str, make_app: Callable[[Log], StreamsServer]
 ) -> None:
@@ -123,10 +153,14 @@ async def _serve(
                 log.release_readers()
 
             app = make_app(log)
-            await serve(
-                app,
-                listener,
-                drain=send_readers_home,
-                on_ready=announce,
-                appends=app.streams,
-            )
+            await app.startup()
+            try:
+                await serve(
+                    app,
+                    listener,
+                    drain=send_readers_home,
+                    on_ready=announce,
+                    appends=app.streams,
+                )
+            finally:
+                await app.shutdown()
