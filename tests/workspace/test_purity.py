@@ -29,6 +29,7 @@ PURE = {
         *("_request", "_sse", "_stats", "_store"),
         *("_subscription", "_subscription_answer", "_subscription_request"),
         *("_tokens", "_wake", "_webhook_policy"),
+        "_cli._diagnosis",
     ],
     "durable_proxy": [
         *(
@@ -48,7 +49,17 @@ PURE = {
 }
 
 MAY_IMPORT = {
-    *("__future__", "collections.abc", "dataclasses", "enum", "functools", "types", "typing"),
+    *(
+        "__future__",
+        "collections.abc",
+        "dataclasses",
+        "enum",
+        "functools",
+        "itertools",
+        "types",
+        "typing",
+    ),
+    "statistics",
     *("base64", "binascii", "bisect", "datetime", "email.utils", "ipaddress", "json", "math", "re"),
     *("urllib.parse", "uuid", "pydantic", "pydantic.alias_generators", "pydantic_core"),
     "contextvars",  # headers that hold for a block of the caller's code

@@ -3,6 +3,7 @@
 import click
 
 from durable_streams_server._cli._delete import delete_command
+from durable_streams_server._cli._doctor import doctor_command
 from durable_streams_server._cli._inspect import inspect_command
 from durable_streams_server._cli._ls import ls_command
 from durable_streams_server._cli._serve import serve_command
@@ -15,5 +16,8 @@ def main() -> None:
     """A Durable Streams server: append-only logs over HTTP, on one SQLite file."""
 
 
-for _command in (serve_command, ls_command, tail_command, inspect_command, delete_command):
+for _command in (
+    *(serve_command, ls_command, tail_command, inspect_command, delete_command),
+    doctor_command,
+):
     main.add_command(_command)

@@ -1,4 +1,4 @@
-"""Streams of a running server, over HTTP: the one place of the commands that knows httpx2."""
+"""Streams of a running server, over HTTP."""
 
 import json
 import time
