@@ -6,11 +6,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import durable_transport
 import durable_transport.httpx
 from durable_transport import MemoryStorage
+from streams.serving import served
 from transport.scripted import ScriptedProxy, serving
 
 if TYPE_CHECKING:
@@ -84,6 +85,18 @@ def test_the_readmes_example_runs(
         exec(example.replace("http://localhost:4000", proxy.url), {})
     assert "Hello world" in capsys.readouterr().out
     assert proxy.requests[0].headers["x-proxy-url"].startswith("https://api.openai.com/")
+
+
+async def test_the_readmes_stream_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"```python\n(# stream\.py\n.*?)```", README.read_text(), re.DOTALL)
+    assert len(example.splitlines()) <= 16
+    async with served() as server:
+        url = f"http://127.0.0.1:{server.port}"
+        code = example.replace("http://localhost:3001", url).replace("asyncio.run(main())", "")
+        names: dict[str, Any] = {}
+        exec(code, names)
+        await names["main"]()
+    assert capsys.readouterr().out.split() == ["Hello", "Bye"]
 
 
 def test_no_secret_is_stored() -> None:

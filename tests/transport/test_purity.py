@@ -22,9 +22,9 @@ PURE = sorted(
     if path.parent.name != "_shell" and str(path.relative_to(ROOT)) not in IMPURE
 )
 ALLOWED = {
-    "base64", "collections", "contextvars", "dataclasses", "datetime", "email.utils",
-    "enum", "functools", "http", "json", "logging", "re", "types", "typing", "urllib.parse", "uuid",
-    "pydantic",
+    "base64", "binascii", "codecs", "collections", "contextvars", "dataclasses", "datetime",
+    "email.utils", "enum", "functools", "http", "json", "logging", "re", "types", "typing",
+    "urllib.parse", "uuid", "pydantic",
 }  # fmt: skip
 
 

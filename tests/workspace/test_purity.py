@@ -10,6 +10,9 @@ PURE = {
     "durable_transport": [
         *("_answers", "_backoff", "_effects", "_errors", "_fields", "_headers"),
         *("_link", "_merge", "_progress", "_request", "_timing"),
+        *("_stream", "_stream._calls", "_stream._encode", "_stream._errors", "_stream._follow"),
+        *("_stream._head", "_stream._link", "_stream._place", "_stream._producer"),
+        *("_stream._snapshot", "_stream._sse", "_stream._units", "_stream._url"),
         *("protocol", "protocol._codes", "protocol._control", "protocol._generation"),
         *("protocol._headers", "protocol._offsets"),
     ],
@@ -68,6 +71,7 @@ MAY_IMPORT = {
     "itertools",
     "http",  # for HTTPStatus
     "httptools",  # a parser: arithmetic on bytes
+    *("codecs", "collections"),
     "zlib",  # arithmetic on bytes
 }
 

@@ -1,7 +1,7 @@
-"""What a generation's driver asks of the world, and what the world answers.
+"""What a driver asks of the world, and what the world answers.
 
-The driver (`_generation.py`) is a generator of these; a shell performs each one and sends the
-answer back. A shell decides nothing.
+A driver (`_generation.py`, `_stream/_follow.py`) is a generator of these; a shell performs each
+one and sends the answer back. A shell decides nothing.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -63,9 +63,9 @@ class Store:
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """Hand bytes to the consumer; goes on when the consumer asks for more."""
+    """Hand something to the consumer; goes on when the consumer asks for more."""
 
-    data: bytes
+    data: Any
 
 
 Effect = AskHeaders | Open | Read | ReadAll | Close | Sleep | Store | Emit

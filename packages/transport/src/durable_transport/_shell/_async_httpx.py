@@ -292,7 +292,8 @@ class _Body(httpx.AsyncByteStream):
             except StopIteration:
                 raise StopAsyncIteration from None
             if isinstance(effect, Emit):
-                return effect.data
+                data: bytes = effect.data
+                return data
             answer = await self._connection.perform(effect)
             if self._closed:
                 raise httpx.ReadError("the response was closed while it was being read")

@@ -291,7 +291,8 @@ class _Body(httpx2.AsyncByteStream):
             except StopIteration:
                 raise StopAsyncIteration from None
             if isinstance(effect, Emit):
-                return effect.data
+                data: bytes = effect.data
+                return data
             answer = await self._connection.perform(effect)
             if self._closed:
                 raise httpx2.ReadError("the response was closed while it was being read")

@@ -14,6 +14,7 @@ HeaderSource = (
 """``headers=``: a mapping, or a (possibly async) function that is called for every request."""
 
 sleep = anyio.sleep
+Lock = anyio.Lock
 
 
 async def evaluate(source: HeaderSource) -> Mapping[str, str]:

@@ -1,5 +1,6 @@
 """What differs between waiting in a task and waiting in a thread: the half for threads."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -9,6 +10,7 @@ HeaderSource = Mapping[str, str] | Callable[[], Mapping[str, str]] | None
 """``headers=``: a mapping, or a function that is called for every request."""
 
 sleep = time.sleep
+Lock = threading.Lock
 
 
 def evaluate(source: HeaderSource) -> Mapping[str, str]:

@@ -292,7 +292,8 @@ class _Body(httpx2.SyncByteStream):
             except StopIteration:
                 raise StopIteration from None
             if isinstance(effect, Emit):
-                return effect.data
+                data: bytes = effect.data
+                return data
             answer = self._connection.perform(effect)
             if self._closed:
                 raise httpx2.ReadError("the response was closed while it was being read")

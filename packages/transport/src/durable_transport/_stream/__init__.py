@@ -1,0 +1,1 @@
+"""The client of the Durable Streams protocol, without its input and output."""
