@@ -70,10 +70,11 @@ PROTOCOL = ["commands"]
 
 
 @asynccontextmanager
-async def serving(app: Any, log: Log) -> AsyncIterator[Served]:
+async def serving(app: Any, log: Log, *, http: Any = None) -> AsyncIterator[Served]:
     """Serve an application on a port of its own."""
-    short = PROTOCOL[-1] == "commands" and isinstance(app, StreamsApp)
-    http: Any = partial(StreamsProtocol, app) if short else "httptools"
+    if http is None:
+        short = PROTOCOL[-1] == "commands" and isinstance(app, StreamsApp)
+        http = partial(StreamsProtocol, app) if short else "httptools"
     config = uvicorn.Config(app, http=http, lifespan="off", ws="none", log_config=None)
     config.load()
     protocol: Any = config.http_protocol_class

@@ -8,14 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
-from durable_streams_server import Limits
+from durable_streams_server import Append, Create, Limits, Log, StreamsApp
 from durable_streams_server._protocol import SHORT_BODY_BYTES, GuardedProtocol
+from streams.event_parser import EventParser
 from streams.gate import Gate
-from streams.http_client import LOOPBACK, Connection
-from streams.serving import PATIENT, served
+from streams.http_client import Connection
+from streams.serving import PATIENT, served, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -191,20 +190,9 @@ async def guarded(limits: Limits) -> AsyncIterator[int]:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    http: Any = partial(GuardedProtocol, limits)
-    config = uvicorn.Config(app, http=http, lifespan="off", ws="none", log_config=None)
-    config.load()
-    protocol: Any = config.http_protocol_class
-    state = ServerState()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: protocol(config=config, server_state=state, app_state={}), LOOPBACK, 0
-    )
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-        server.close()
-        for one in list(state.connections):
-            one.transport.abort()
-        await asyncio.sleep(0.01)
+    http = partial(GuardedProtocol, limits)
+    async with await Log.open() as log, serving(app, log, http=http) as server:
+        yield server.port
 
 
 @pytest.mark.parametrize("piece", [b"x" * 1000, b"x: y\r\n" * 200])
@@ -239,3 +227,56 @@ async def test_a_head_that_comes_slowly_is_served(unit: float) -> None:
         await asyncio.sleep(0.6 * unit)
         await connection.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         assert (await connection.reply()).status == 204
+
+
+# --------------------------------------------------------------------------- live answers
+
+
+class Witness:
+    """A middleware that sees what is sent, as one that compresses would."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.seen: list[bytes] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def witnessed(message: Any) -> None:
+            self.seen.append(message.get("body", b""))
+            await send(message)
+
+        await self.app(scope, receive, witnessed)
+
+
+async def test_nothing_goes_past_a_middleware() -> None:
+    async with await Log.open() as log:
+        witness = Witness(StreamsApp(log, limits=PATIENT))
+        await log.transact(Create("s"))
+        async with serving(witness, log, http=partial(GuardedProtocol, PATIENT)) as server:
+            async with server.live("s?offset=-1&live=raw") as (connection, _):
+                await server.waiting("s")
+                for piece in (b"abc", b"def"):
+                    await log.transact(Append("s", piece))
+                    assert await connection.chunk() == piece
+            assert witness.seen[-2:] == [b"abc", b"def"]
+
+
+@pytest.mark.parametrize("mode", ["raw", "sse"])
+async def test_a_reader_that_is_slower_than_the_stream_gets_every_byte(mode: str) -> None:
+    pieces = [b"%07d" % number * 16_000 + b"\n" for number in range(60)]
+    async with served() as server:
+        await server.put("s")
+        async with server.live(f"s?offset=-1&live={mode}") as (connection, _):
+            await server.waiting("s")
+            for piece in pieces:
+                await server.log.transact(Append("s", piece))
+            # More than the connection holds: the writer has not waited for the reader.
+            await server.log.transact(Append("s", close=True))
+            received = b""
+            while part := await connection.chunk():
+                received += part
+        if mode == "raw":
+            assert received == b"".join(pieces)
+        else:
+            events = EventParser().feed(received)
+            text = "".join(event.data for event in events if event.name == "data")
+            assert text.encode() == b"".join(pieces)

@@ -10,7 +10,7 @@ Operations (`Create`, `Append`, ...) go into `Log.transact`, outcomes (`Appended
 """
 
 from durable_streams_server._access import AdminAccess
-from durable_streams_server._asgi import StreamsApp, send_raw
+from durable_streams_server._asgi import StreamsApp
 from durable_streams_server._errors import (
     LogClosedError,
     LogError,
@@ -25,6 +25,7 @@ from durable_streams_server._errors import (
 )
 from durable_streams_server._exchange import ClientGoneError, Exchange, Limits
 from durable_streams_server._json_mode import json_array, json_items, json_record
+from durable_streams_server._live import send_raw
 from durable_streams_server._log import Log
 from durable_streams_server._model import (
     Append,

@@ -29,6 +29,7 @@ from durable_streams_server._exchange import (
     Send,
 )
 from durable_streams_server._fork import resolve_fork
+from durable_streams_server._live import send_events, send_raw
 from durable_streams_server._log import Log
 from durable_streams_server._model import Chunk, Create, Delete, Fork, Outcome
 from durable_streams_server._path import (
@@ -48,15 +49,8 @@ from durable_streams_server._request import (
     parse_fork,
     parse_read,
 )
-from durable_streams_server._sse import (
-    HEARTBEAT,
-    control_event,
-    data_event,
-    hold_back_partial_text,
-    is_text,
-)
 from durable_streams_server._subscriptions import Subscriptions
-from durable_transport.protocol import ErrorCode, format_offset
+from durable_transport.protocol import ErrorCode
 
 logger = logging.getLogger("durable_streams_server")
 
@@ -243,9 +237,10 @@ class StreamsApp:
                 case Live.LONG_POLL:
                     return await self._long_poll(reader, request, exchange)
                 case Live.SSE:
-                    await self._send_events(reader, request, exchange)
+                    await send_events(reader, exchange, request.cursor, self._clock)
                 case Live.RAW:
-                    await _start(exchange, render.of_raw(reader.stream, reader.position))
+                    head = render.of_raw(reader.stream, reader.position)
+                    await exchange.start(head.status, head.all_headers(length=False))
                     await send_raw(reader, exchange)
         return None
 
@@ -267,31 +262,6 @@ class StreamsApp:
             replaceable=self._replaceable,
         )
 
-    async def _send_events(self, reader: Reader, request: ReadRequest, exchange: Exchange) -> None:
-        """Server-sent events until the stream is closed or it is time to reconnect."""
-        content_type = reader.stream.content_type
-        await _start(exchange, render.of_event_stream(base64=not is_text(content_type)))
-        cursor = next_cursor(request.cursor, self._clock(), random.random())  # noqa: S311
-        deadline = time.monotonic() + self.limits.rotate
-        held = b""
-        async with exchange.watching(reader):
-            # Whoever is up to date is told so at once; after that, silence is only kept alive.
-            chunk = await reader.read()
-            told = False
-            while True:
-                chunk, held = hold_back_partial_text(held, chunk)
-                if chunk.data or chunk.closed or not told:
-                    await exchange.send_part(_event(reader, chunk, cursor))
-                    told = True
-                else:
-                    await exchange.send_part(HEARTBEAT)
-                wait = min(self.limits.heartbeat, deadline - time.monotonic())
-                if chunk.closed or reader.stopped or wait <= 0:
-                    break
-                chunk = await reader.next(wait)
-                cursor = max(cursor, next_cursor(None, self._clock(), 0.0), key=int)
-        await exchange.finish()
-
 
 def _of_error(error: RequestError | InvalidPathError | LogError, method: str, path: str) -> Answer:
     if isinstance(error, RequestError):
@@ -302,51 +272,3 @@ def _of_error(error: RequestError | InvalidPathError | LogError, method: str, pa
         # One line and no traceback: a full disk would fill the log as well.
         logger.error("%s %s: %s", method, path, error)
     return render.of_error(error)
-
-
-def _event(reader: Reader, chunk: Chunk, cursor: str) -> bytes:
-    """Data (if there is any) and control event, encoded once for all readers at this position."""
-
-    def encode() -> bytes:
-        data = data_event(chunk.data, chunk.stream.content_type) if chunk.data else b""
-        return data + control_event(
-            next_offset=format_offset(chunk.end),
-            cursor=cursor,
-            up_to_date=chunk.up_to_date,
-            closed=chunk.closed,
-        )
-
-    key = (chunk.start, chunk.end, chunk.up_to_date, chunk.closed, cursor)
-    return reader.shared_frame(key, encode)
-
-
-async def _start(exchange: Exchange, head: Answer) -> None:
-    await exchange.start(head.status, head.all_headers(length=False))
-
-
-async def send_raw(reader: Reader, exchange: Exchange) -> None:
-    """Send a stream's wire bytes, live and without framing, as the body of a started answer.
-
-    The body ends when the stream is closed, after `Limits.raw_idle` seconds without a byte, when
-    the answer has lived for `Limits.rotate` seconds, or when the log shuts down; the client finds
-    out which by asking again. Bytes are on disk before they are sent.
-
-    Args:
-        reader: Entered, at the position of the first byte to send.
-        exchange: Started: status and headers are the caller's.
-
-    Raises:
-        ClientGoneError: the client has left, or took nothing for `Limits.send` seconds.
-        LogError: the stream cannot be read any further; the answer has not been ended.
-    """
-    limits, reader.mode = exchange.limits, Live.RAW
-    deadline = time.monotonic() + limits.rotate
-    async with exchange.watching(reader):
-        while not reader.stopped:
-            wait = min(limits.raw_idle, deadline - time.monotonic())
-            chunk = await reader.next(max(wait, 0.0))
-            if chunk.data:
-                await exchange.send_part(chunk.data)
-            if chunk.closed or not chunk.data:
-                break
-    await exchange.finish()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from durable_streams_server._answer import Answer, HeaderList
 from durable_streams_server._reader import Reader
@@ -56,6 +56,20 @@ def local_path(scope: Scope) -> str:
 
 class ClientGoneError(Exception):
     """The client has left, or takes nothing any more: nobody is there to be told."""
+
+
+DIRECT_BODY = "durable.direct_body"
+"""ASGI extension of our protocol: a `DirectBody`."""
+
+
+class DirectBody(Protocol):
+    """Writes pieces of the body of one answer without waiting."""
+
+    def is_behind(self, send: Send) -> bool:
+        """``send`` is the server's own, not what a middleware has put before it."""
+
+    def write(self, data: bytes) -> bool:
+        """Send a piece; False, and nothing is sent, when it has to wait or nobody is there."""
 
 
 class Exchange:
@@ -238,6 +252,15 @@ class Exchange:
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})
         except TimeoutError as error:
             raise ClientGoneError from error
+
+    @property
+    def direct(self) -> DirectBody | None:
+        """The way around tasks for pieces of a started body, if the server has one.
+
+        Only when nothing stands between us and the server that might want to see the pieces.
+        """
+        direct: DirectBody | None = self._scope.get("extensions", {}).get(DIRECT_BODY)
+        return direct if direct is not None and direct.is_behind(self._send) else None
 
     async def finish(self) -> None:
         """End the body."""

@@ -325,9 +325,8 @@ Refused = (
 Outcome = Accepted | Refused
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A piece of a stream: the wire bytes from ``start`` to ``end``.
+class Chunk(NamedTuple):
+    """A piece of a stream: the wire bytes from ``start`` to ``end``. A tuple, like `StreamInfo`.
 
     Attributes:
         up_to_date: ``end`` was the tail when this was read.

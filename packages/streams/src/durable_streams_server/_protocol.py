@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
+from weakref import ref
 
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -23,12 +24,15 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from durable_streams_server._answer import Answer, refusal
+from durable_streams_server._exchange import DIRECT_BODY
 from durable_streams_server._request import Headers, parse_headers
 from durable_transport.protocol import ErrorCode
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
+
+    from uvicorn.protocols.http.flow_control import FlowControl
 
     from durable_streams_server._exchange import Limits
 
@@ -96,7 +100,11 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Parser callback: the head is complete."""
         self._head_bytes = None
+        direct = _DirectBody(self.flow)
+        extensions: dict[str, Any] = {DIRECT_BODY: direct}
+        self.scope["extensions"] = extensions
         super().on_headers_complete()
+        direct.belongs_to(self.cycle)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody is there any more."""
@@ -131,6 +139,41 @@ class GuardedProtocol(HttpToolsProtocol):
         parts.append(b"connection: close\r\n\r\n" if close else b"\r\n")
         parts.append(answer.body)
         return b"".join(parts)
+
+
+def _nothing() -> None:
+    return None
+
+
+class _DirectBody:
+    """See `DirectBody`: what uvicorn's own ``send`` does with a piece, without its waiting."""
+
+    __slots__ = ("_cycle", "_flow")
+
+    def __init__(self, flow: FlowControl) -> None:
+        self._flow = flow
+        self._cycle: Callable[[], RequestResponseCycle | None] = _nothing
+
+    def belongs_to(self, cycle: RequestResponseCycle) -> None:
+        # Weakly, because the cycle's scope leads back here.
+        self._cycle = ref(cycle)
+
+    def is_behind(self, send: object) -> bool:
+        cycle = self._cycle()
+        return cycle is not None and getattr(send, "__self__", None) is cycle
+
+    def write(self, data: bytes) -> bool:
+        cycle = self._cycle()
+        if (
+            cycle is None
+            or not cycle.chunked_encoding
+            or cycle.response_complete
+            or cycle.disconnected
+            or self._flow.write_paused
+        ):
+            return False
+        cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return True
 
 
 # --------------------------------------------------------------------------- the short way

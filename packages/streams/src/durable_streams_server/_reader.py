@@ -250,22 +250,37 @@ class Reader:
             StreamNotFoundError: the stream was deleted.
             StorageError: bytes that should be there cannot be read.
         """
-        tail, stream = self._shared, self.stream
-        start = self.position
-        if start == stream.tail:
-            return Chunk(stream, start, start, b"", up_to_date=True, closed=stream.closed)
-        if tail.holds(start):
-            data = tail.read(start, max_bytes)
-            if not is_json(stream.content_type) and len(data) > max_bytes:
-                data = data[:max_bytes]
-        else:
-            data = await self._side.read_store(stream, start, max_bytes)
-        self.position = end = start + len(data)
-        newest = tail.stream
+        chunk = self.read_now(max_bytes)
+        if chunk is not None:
+            return chunk
+        stream = self.stream
+        data = await self._side.read_store(stream, self.position, max_bytes)
+        newest = self._shared.stream
         if newest is None or newest.id != stream.id:
             newest = stream  # deleted meanwhile: these are still bytes of the old stream
-        at_tail = end == newest.tail
-        return Chunk(newest, start, end, data, at_tail, closed=at_tail and newest.closed)
+        return self._advance(newest, data)
+
+    def read_now(self, max_bytes: int = MAX_READ_BYTES) -> Chunk | None:
+        """What `read` gives when it needs not ask the store; None when it has to.
+
+        Raises:
+            StreamNotFoundError: the stream was deleted.
+        """
+        tail, stream = self._shared, self.stream
+        if self.position == stream.tail:
+            return self._advance(stream, b"")
+        if not tail.holds(self.position):
+            return None
+        data = tail.read(self.position, max_bytes)
+        if len(data) > max_bytes and not is_json(stream.content_type):
+            data = data[:max_bytes]
+        return self._advance(stream, data)
+
+    def _advance(self, stream: StreamInfo, data: bytes) -> Chunk:
+        start = self.position
+        self.position = end = start + len(data)
+        at_tail = end == stream.tail
+        return Chunk(stream, start, end, data, at_tail, at_tail and stream.closed)
 
     def shared_frame(self, key: object, encode: Callable[[], bytes]) -> bytes:
         """An encoding made once for all readers of the stream that ask with the same key."""
@@ -294,7 +309,7 @@ class Reader:
         loop, tail = self._side.loop, self._shared
         waiter = self._waiter = loop.create_future()
         timer = None
-        wake_at = self._wake_at(deadline)
+        wake_at = self.wake_at(deadline)
         if wake_at is not None:
             timer = loop.call_at(wake_at, _complete, waiter)
         tail.add_waiter(waiter)
@@ -307,8 +322,21 @@ class Reader:
                 timer.cancel()
         return deadline is None or loop.time() < deadline
 
-    def _wake_at(self, deadline: float | None) -> float | None:
-        """When to look again at the latest: at the deadline, or when the stream's life ends."""
+    def on_change(self, look: Callable[[object], None]) -> None:
+        """Call ``look`` in a turn of the loop after the stream's next change, or after `stop`."""
+        waiter = self._waiter = self._side.loop.create_future()
+        waiter.add_done_callback(look)
+        self._shared.add_waiter(waiter)
+
+    def ignore_changes(self) -> None:
+        """Take back `on_change`."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.cancel()
+            self._shared.remove_waiter(waiter)
+
+    def wake_at(self, deadline: float | None) -> float | None:
+        """When to look again at the latest (time of the loop): when the stream's life ends."""
         end = end_of_life(self.stream)
         if end is None:
             return deadline

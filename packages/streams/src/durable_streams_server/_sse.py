@@ -6,7 +6,6 @@ An event of data is followed by a control event. Every CR, LF or CRLF in the pay
 
 import json
 from base64 import b64encode
-from dataclasses import replace
 
 from durable_streams_server._json_mode import is_json, json_array
 from durable_streams_server._model import Chunk
@@ -98,9 +97,10 @@ def hold_back_partial_text(held: bytes, chunk: Chunk) -> tuple[Chunk, bytes]:
         return chunk, b""
     data = held + chunk.data
     length = len(data) if chunk.closed else complete_utf8_length(data)
+    if not held and length == len(data):
+        return chunk, b""
     rest = data[length:]
-    whole = replace(
-        chunk,
+    whole = chunk._replace(
         start=chunk.start - len(held),
         end=chunk.end - len(rest),
         data=data[:length],
