@@ -33,7 +33,12 @@ NO_CHAT = {"durable_transport", "durable_streams_server", "durable_proxy", "dura
 
 MAX_LINES = 500
 
-PARTS = {"pydantic_core": "pydantic", "httpcore": "httpx", "httpcore2": "httpx2"}
+PARTS = {
+    "opentelemetry": "opentelemetry_api",
+    "pydantic_core": "pydantic",
+    "httpcore": "httpx",
+    "httpcore2": "httpx2",
+}
 """Modules that come with a distribution of another name, which fixes their version."""
 
 each_package = pytest.mark.parametrize("package", packages(), ids=lambda package: package.name)

@@ -1,8 +1,11 @@
 """``durable-streams serve``: the server as a command."""
 
+import logging
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
+from typing import Any
 
 import click
 
@@ -10,10 +13,13 @@ from durable_streams_server._access import AdminAccess
 from durable_streams_server._errors import LogError
 from durable_streams_server._exchange import Limits
 from durable_streams_server._log import Log
+from durable_streams_server._logs import FORMATS, LEVELS, LoggedApp, configure, fields
 from durable_streams_server._server import StreamsServer, create_app
 from durable_streams_server._serving import LOOPBACK_HOSTS, BindError, bind, run, serve
 from durable_streams_server._subscriptions import SubscriptionSettings
 from durable_streams_server._webhook_policy import OriginPatternError, WebhookPolicy
+
+logger = logging.getLogger("durable_streams_server")
 
 EXIT_FAILED = 1
 """The server could not start; click itself exits with 2 for a wrong command line."""
@@ -77,6 +83,25 @@ EXIT_FAILED = 1
     help="URL of the stream root as webhook receivers reach it, such as"
     " https://streams.example/v1/stream. By default where the subscription was created.",
 )
+@click.option(
+    "--log-format",
+    default="text",
+    show_default=True,
+    type=click.Choice(FORMATS),
+    help="Of the log.",
+)
+@click.option(
+    "--log-level",
+    default="warning",
+    show_default=True,
+    type=click.Choice(LEVELS),
+    help="info: starts and ends; debug: every request, at a price.",
+)
+@click.option(
+    "--otel",
+    is_flag=True,
+    help="OpenTelemetry spans of requests and commits; needs the extra otel.",
+)
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine, without any secret.")
 def serve_command(
     *,
@@ -90,6 +115,9 @@ def serve_command(
     admin_token: str | None,
     webhook_allow: tuple[str, ...],
     public_url: str | None,
+    log_format: str,
+    log_level: str,
+    otel: bool,
     insecure: bool,
 ) -> None:
     """Serve streams until interrupted."""
@@ -102,8 +130,10 @@ def serve_command(
     limits = Limits(long_poll=long_poll_timeout, body=max_body)
     settings = SubscriptionSettings(_webhook_policy(webhook_allow), _public_url(public_url))
     make_app = partial(create_app, cors=cors, limits=limits, admin=access, subscriptions=settings)
+    configure(log_format, log_level)
+    observe = _observer(otel=otel, requests=log_level == "debug")
     try:
-        run(lambda: _serve(host, port, store, make_app))
+        run(lambda: _serve(host, port, store, make_app, observe))
     except (BindError, LogError) as error:
         click.echo(f"durable-streams: {error}", err=True)
         sys.exit(EXIT_FAILED)
@@ -127,6 +157,34 @@ def _access(host: str, admin: bool | None, token: str | None) -> AdminAccess | N
     return None
 
 
+Observe = Callable[[StreamsServer], Any]
+"""Gives the application that looks on at each request, around the server's own."""
+
+
+def _observer(*, otel: bool, requests: bool) -> Observe | None:
+    """What looks on; None when nobody does, and appends may go the short way."""
+    wrap = _tracing() if otel else None
+    if not requests:
+        return wrap
+    return lambda app: LoggedApp(app if wrap is None else wrap(app))
+
+
+def _tracing() -> Observe:
+    try:
+        otel = import_module("durable_streams_server.otel")
+        tracer = import_module("opentelemetry.trace").get_tracer("durable_streams_server")
+    except ImportError as error:
+        raise click.UsageError(
+            "--otel needs OpenTelemetry: install durable-streams-server[otel]"
+        ) from error
+
+    def wrap(app: StreamsServer) -> Any:
+        otel.trace_commits(app.log, tracer)
+        return otel.TracedApp(app, tracer)
+
+    return wrap
+
+
 def _webhook_policy(patterns: tuple[str, ...]) -> WebhookPolicy:
     try:
         return WebhookPolicy.parse(patterns)
@@ -141,26 +199,33 @@ def _public_url(url: str | None) -> str | None:
 
 
 async def _serve(
-    host: str, port: int, store: str, make_app: Callable[[Log], StreamsServer]
+    host: str,
+    port: int,
+    store: str,
+    make_app: Callable[[Log], StreamsServer],
+    observe: Observe | None,
 ) -> None:
     def announce(url: str) -> None:
         click.echo(f"durable-streams: {url}/v1/stream/ on {store}")
+        logger.info("serving", extra=fields(url=url, store=store.partition(":")[0]))
 
     with bind(host, port) as listener:
         async with await Log.open(store) as log:
 
             async def send_readers_home() -> None:
+                logger.info("taking leave", extra=fields(readers=len(log.readers())))
                 log.release_readers()
 
             app = make_app(log)
             await app.startup()
             try:
                 await serve(
-                    app,
+                    app if observe is None else observe(app),
                     listener,
                     drain=send_readers_home,
                     on_ready=announce,
-                    appends=app.streams,
+                    appends=app.streams if observe is None else None,
                 )
             finally:
                 await app.shutdown()
+    logger.info("stopped")
