@@ -38,7 +38,9 @@ def run(folder: Path, *, seconds: float) -> Figures:
             )
             before = server.cpu_seconds()
             results[way] = measured(command, seconds + 60)
-            results[way]["proxy_cpu"] = (server.cpu_seconds() - before) / seconds
+            spent = server.cpu_seconds() - before
+            results[way]["proxy_cpu"] = spent / seconds
+            results[way]["proxy_cpu_per_chunk_us"] = 1e6 * spent / (chunks * GENERATIONS)
     targets = []
     for way, floor in (("socket_proxied", "socket_direct"), ("sdk_proxied", "sdk_direct")):
         reader = WAYS[way].partition(",")[0]
@@ -58,6 +60,7 @@ def run(folder: Path, *, seconds: float) -> Figures:
             "connections",
             "reader CPU",
             "proxy CPU",
+            "CPU/chunk",
         ),
         rows=tuple(_row(way, results[way]) for way in WAYS),
         targets=tuple(targets),
@@ -68,12 +71,14 @@ def run(folder: Path, *, seconds: float) -> Figures:
 
 def run_first_byte(folder: Path, *, requests: int) -> Figures:
     """Measure the time to the first byte, direct and proxied in turns."""
-    with servers(folder) as (source, proxy, _):
+    with servers(folder) as (source, proxy, server):
+        before = server.cpu_seconds()
         command = python_module(
             "relay_load",
             *("first_byte", "--source", source, "--proxy", proxy, "--requests", requests),
         )
         times = measured(command, 120)
+        spent = 1000 * (server.cpu_seconds() - before) / times["generations"]
     added = times["proxied"]["p50"] - times["direct"]["p50"]
     names = {"direct": WAYS["sdk_direct"], "proxied": WAYS["sdk_proxied"]}
     return Figures(
@@ -81,7 +86,8 @@ def run_first_byte(folder: Path, *, requests: int) -> Figures:
         columns=("p50 ms", "p90 ms", "p99 ms", "max ms"),
         rows=tuple(Row(name, _milliseconds(times[way])) for way, name in names.items()),
         targets=(Target("added p50", added, 5.0, at_least=False, unit="ms"),),
-        raw={"first_byte_ms": times},
+        notes=(f"processor time of the proxy: {spent:.2f} ms a generation of three chunks",),
+        raw={"first_byte_ms": times, "proxy_cpu_ms": spent},
     )
 
 
@@ -109,6 +115,7 @@ def _row(way: str, result: dict[str, Any]) -> Row:
         str(result["connections"]),
         f"{result['reader_cpu']:.0%}",
         f"{result['proxy_cpu']:.0%}",
+        f"{result['proxy_cpu_per_chunk_us']:.0f} µs",
     )
     return Row(WAYS[way], cells)
 

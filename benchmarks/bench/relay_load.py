@@ -134,7 +134,8 @@ async def first_byte(options: argparse.Namespace) -> dict[str, object]:
             if number >= options.warm_up:
                 times[way].append(1000 * (first.at - started))
     await followers.close()
-    return {way: spread(values) for way, values in times.items()}
+    count = options.warm_up + options.requests
+    return {way: spread(values) for way, values in times.items()} | {"generations": count}
 
 
 class _FirstByte(Records):

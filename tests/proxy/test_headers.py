@@ -162,3 +162,90 @@ def test_what_goes_up_is_a_part_of_what_came_in_its_order(pairs: list[tuple[str,
 def test_forwarding_twice_changes_nothing(pairs: list[tuple[str, str]]) -> None:
     once = forwardable_headers(pairs)
     assert forwardable_headers(once) == once
+
+
+UPWARD_ATTACKS = [
+    # another framing than ours: request smuggling
+    *("Transfer-Encoding: chunked", "Transfer_Encoding: chunked", "TRANSFER-ENCODING: identity"),
+    *(
+        "Content-Length: 0",
+        "Content_Length: 0",
+        "content-length: 99",
+        "Trailer: Host",
+        "TE: trailers",
+    ),
+    *("Upgrade: h2c", "HTTP2-Settings: AAMAAABk", "Expect: 100-continue", "Keep-Alive: timeout=99"),
+    *("Connection: close", "Connection: keep-alive, Authorization", "Proxy-Connection: close"),
+    # another upstream, or another path than the one that was checked
+    *("Host: evil.example", "X-Forwarded-Host: evil.example", "X-Host: evil.example"),
+    *("X-Original-Host: evil.example", "Forwarded: host=evil.example", "X-Original-URL: /admin"),
+    *("X-Rewrite-URL: /admin", "X-Original-URI: /admin", "X-Envoy-Original-Path: /admin"),
+    *("X-Forwarded-Prefix: /admin", "X-Forwarded-Proto: https", "X_Forwarded_Host: evil.example"),
+    # another caller
+    *("X-Forwarded-For: 127.0.0.1", "X-Forwarded: 127.0.0.1", "X-Real-IP: 127.0.0.1"),
+    *("X-Client-IP: 127.0.0.1", "Client-IP: 127.0.0.1", "True-Client-IP: 127.0.0.1"),
+    *("CF-Connecting-IP: 127.0.0.1", "Fastly-Client-IP: 127.0.0.1", "Via: 1.1 trusted"),
+    *("X-Cluster-Client-IP: 127.0.0.1", "X-Original-Forwarded-For: 127.0.0.1"),
+    # what belongs to the proxy
+    *("Cookie: session=secret", "Cookie2: $Version=1", "Proxy-Authorization: Basic c2VjcmV0"),
+    *("Proxy-Authenticate: Basic", "X-Proxy-Url: http://evil.example/", "X-Proxy-Secret: s"),
+    *("X_Proxy_Secret: s", "Origin: http://app.example", "Referer: http://app.example/secret"),
+    *("Sec-Fetch-Site: same-origin", "Sec-GPC: 1", "Access-Control-Request-Method: PUT"),
+    *("Accept-Encoding: gzip, br", "Alt-Used: evil.example"),
+]
+
+DOWNWARD_ATTACKS = [
+    # another framing than ours: response splitting
+    *("Transfer-Encoding: chunked", "Content-Length: 1", "Content-Encoding: gzip", "Trailer: X"),
+    *("Connection: close", "Keep-Alive: timeout=9", "Upgrade: h2c", "Proxy-Authenticate: Basic"),
+    *("X-A: b\r\nSet-Cookie: c=d", "X-A: b\nX: y", "X-A: b\x00", "X-A\r\nX: b", "X A: b", ": b"),
+    # what would act on our origin in a browser
+    *("Set-Cookie: session=evil", "Set_Cookie: session=evil", "Clear-Site-Data: *"),
+    *("Access-Control-Allow-Origin: *", "Access-Control-Allow-Credentials: true"),
+    *("Strict-Transport-Security: max-age=0", "Content-Security-Policy: default-src *"),
+    *("Refresh: 0; url=http://evil.example/", "Link: <http://evil.example/>; rel=preload"),
+    *("Service-Worker-Allowed: /", "SourceMap: http://evil.example/", "NEL: {}", "Report-To: {}"),
+    *("Cross-Origin-Opener-Policy: unsafe-none", "X-Frame-Options: ALLOWALL", "Accept-CH: DPR"),
+    *("Timing-Allow-Origin: *", "Speculation-Rules: x", "Alt-Svc: h3=evil.example"),
+    *("Public-Key-Pins: x", "X-XSS-Protection: 0", "Set-Login: logged-out"),
+    # what would act on a server in front of us
+    *("X-Accel-Redirect: /etc/passwd", "X-Accel-Buffering: yes", "X-Sendfile: /etc/passwd"),
+    *("X-LiteSpeed-Location: /etc/passwd", "X-Lighttpd-Send-File: /etc/passwd"),
+    *("X-Reproxy-URL: http://127.0.0.1/", "Surrogate-Control: max-age=9", "CDN-Cache-Control: x"),
+    *(
+        "Cache-Control: public",
+        "Vary: *",
+        "ETag: x",
+        "Age: 9",
+        "Expires: 0",
+        "X_Accel_Redirect: /x",
+    ),
+    # what would pass for ours
+    *("X-Proxy-Source: proxy", "X-Proxy-Error: bad_request", "X-Session-ID: other"),
+    *("Stream-Next-Offset: 9", "Stream-Closed: true", "Server: evil", "Date: then", "Via: 1.1 x"),
+]
+
+
+def _split(attack: str) -> tuple[str, str]:
+    name, _, value = attack.partition(": ")
+    return name, value
+
+
+@pytest.mark.parametrize("attack", UPWARD_ATTACKS)
+def test_a_header_attack_does_not_go_up(attack: str) -> None:
+    name, value = _split(attack)
+    headers = [(b"authorization", b"Bearer key"), (name.encode(), value.encode())]
+    sent = upstream_headers(headers)
+    # One that lists the caller's own credentials takes them out, and nothing else.
+    kept = [] if "Authorization" in value else [headers[0]]
+    assert sent == [*kept, IDENTITY]
+
+
+@pytest.mark.parametrize("attack", DOWNWARD_ATTACKS)
+def test_a_header_attack_does_not_come_down(attack: str) -> None:
+    assert forwardable_headers([("X-Good", "1"), _split(attack)]) == [("x-good", "1")]
+
+
+def test_there_are_enough_header_attacks() -> None:
+    assert len(set(UPWARD_ATTACKS)) == len(UPWARD_ATTACKS) >= 40
+    assert len(set(DOWNWARD_ATTACKS)) == len(DOWNWARD_ATTACKS) >= 40

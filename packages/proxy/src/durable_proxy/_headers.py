@@ -30,12 +30,31 @@ _NOT_UPSTREAM = frozenset(
         "cookie2",
         "origin",
         "referer",
+        # who called whom before: what a reverse proxy says, and some upstreams believe
         "forwarded",
         "via",
+        "client-ip",
+        "true-client-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-host",
+        "x-original-forwarded-for",
+        "x-original-host",
         "x-real-ip",
+        # another URL than the one that was checked
+        "x-original-uri",
+        "x-original-url",
+        "x-rewrite-url",
+        "x-envoy-original-path",
+        # of another version of HTTP
+        "http2-settings",
+        "alt-used",
     }
 )
-_NOT_UPSTREAM_PREFIXES = (_FOR_THE_PROXY_PREFIX, "x-forwarded-", "sec-fetch-", "sec-ch-")
+_NOT_UPSTREAM_PREFIXES = (
+    *(_FOR_THE_PROXY_PREFIX, "x-forwarded", "cf-connecting-", "fastly-client-", "sec-"),
+    "access-control-request-",
+)
 
 _NOT_DOWNSTREAM = frozenset(
     {
@@ -56,16 +75,27 @@ _NOT_DOWNSTREAM = frozenset(
         # about caching of a body that is served by us, from an offset
         "age",
         "cache-control",
+        "cdn-cache-control",
+        "cloudflare-cdn-cache-control",
+        "no-vary-search",
+        "surrogate-control",
+        "surrogate-key",
+        "use-as-dictionary",
         "etag",
         "expires",
         "last-modified",
         "pragma",
         "vary",
         # would act on our origin, or on a server in front of us
+        "accept-ch",
         "alt-svc",
         "clear-site-data",
         "content-security-policy",
         "content-security-policy-report-only",
+        "critical-ch",
+        "document-policy",
+        "expect-ct",
+        "feature-policy",
         "link",
         "nel",
         "origin-agent-cluster",
@@ -78,11 +108,24 @@ _NOT_DOWNSTREAM = frozenset(
         "service-worker-allowed",
         "set-cookie",
         "set-cookie2",
+        "set-login",
         "sourcemap",
+        "speculation-rules",
+        "supports-loading-mode",
+        "timing-allow-origin",
         "strict-transport-security",
         "x-content-type-options",
+        "x-dns-prefetch-control",
         "x-frame-options",
+        "x-lighttpd-send-file",
+        "x-lighttpd-send-tempfile",
+        "x-litespeed-location",
+        "x-permitted-cross-domain-policies",
+        "x-reproxy-file",
+        "x-reproxy-url",
         "x-sendfile",
+        "x-sourcemap",
+        "x-ua-compatible",
         "x-session-id",
         "x-xss-protection",
     }
@@ -90,7 +133,9 @@ _NOT_DOWNSTREAM = frozenset(
 _NOT_DOWNSTREAM_PREFIXES = (
     _FOR_THE_PROXY_PREFIX,
     "access-control-",
+    "attribution-reporting-",
     "cross-origin-",
+    "sec-",
     "stream-",
     "x-accel-",
 )
@@ -113,15 +158,20 @@ def upstream_headers(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
     kept = [
         header
         for header, (name, _) in zip(headers, texts, strict=True)
-        if name not in dropped and not name.startswith(_NOT_UPSTREAM_PREFIXES)
+        if _as_read(name) not in dropped and not _as_read(name).startswith(_NOT_UPSTREAM_PREFIXES)
     ]
     return [*kept, (b"accept-encoding", b"identity")]
+
+
+def _as_read(name: str) -> str:
+    """The name as servers read it that hand headers on as variables: `_` is `-` to them."""
+    return name.replace("_", "-")
 
 
 def _listed_by(listing: set[str], headers: Iterable[tuple[str, str]]) -> frozenset[str]:
     """The header names that the values of some headers list."""
     return frozenset(
-        item.strip().lower()
+        _as_read(item.strip().lower())
         for name, value in headers
         if name in listing
         for item in value.split(",")
@@ -150,7 +200,7 @@ def forwardable_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[str, s
     return [
         (name, value)
         for name, value in lowered
-        if name not in dropped
-        and not name.startswith(_NOT_DOWNSTREAM_PREFIXES)
+        if _as_read(name) not in dropped
+        and not _as_read(name).startswith(_NOT_DOWNSTREAM_PREFIXES)
         and _is_field(name, value)
     ]
