@@ -38,8 +38,9 @@ typecheck: $(READY) ## check the types (mypy, strict)
 bench: $(READY) $(NODE_READY) ## measure against floors and peers, about three minutes
 	@$(PYTHON) benchmarks/run.py $(ARGS)
 
-conformance: $(READY) $(NODE_READY) ## run the npm conformance suite against our server
+conformance: $(READY) $(NODE_READY) ## run the npm conformance suite against our server, and our client against the npm server
 	@$(PYTHON) tests/conformance/run.py $(ARGS)
+	@$(PYTHON) -m pytest -q tests/conformance/foreign_server.py
 
 clean: ## remove caches, builds and environments
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .cache/bench

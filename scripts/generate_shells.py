@@ -29,7 +29,28 @@ TO_SYNC = [
     (r"\ba(iter|next)\(", r"\1("),
     (r"\ba(close|read)\b", r"\1"),
 ]
+STREAM_TO_SYNC = [
+    ("The asynchronous client", "The synchronous client"),
+    (r"_async_(stream|requests|httpx2)", r"_sync_\1"),
+    (r"_appends_async", "_appends_sync"),
+    (r"\basync (with|for) ", r"\1 "),
+    (r"item async for batch", "item for batch"),
+    (r"__a(enter|exit)__", r"__\1__"),
+    (r"AsyncClient", "Client"),
+    (r"\b(DurableStream|StreamReader)\b", r"Sync\1"),
+    (r"For asyncio\.", "For threads."),
+    *TO_SYNC,
+]
+HANDLE_TO_SYNC = [
+    # `close` is the protocol's word for what happens to the stream.
+    (r"\b(def |self\.|reader\.|`)aclose\b", r"\1disconnect"),
+    (r" \(``async`` too\)", ""),
+    (r"``async for``", "``for``"),
+    *STREAM_TO_SYNC,
+]
 PLAN = [
+    ("_async_requests.py", "_sync_requests.py", STREAM_TO_SYNC),
+    ("_async_stream.py", "_sync_stream.py", HANDLE_TO_SYNC),
     ("_async_httpx2.py", "_sync_httpx2.py", TO_SYNC),
     ("_async_httpx2.py", "_async_httpx.py", TO_HTTPX),
     ("_async_httpx2.py", "_sync_httpx.py", TO_SYNC + TO_HTTPX),

@@ -1,7 +1,8 @@
+#!/usr/bin/env python3
 """Lets the client conformance suite of the protocol's authors drive our client.
 
 Commands come as JSON lines on standard input, one answer goes out for each. The suite is not
-published as a package: `run_client.py` runs it from a checkout of its repository.
+published as a package: docs/CONTRIBUTING.md says how to run it.
 """
 
 from __future__ import annotations

@@ -81,14 +81,17 @@ class StreamCases:
     @pytest.mark.parametrize("content_type", ["application/octet-stream", "text/plain"])
     async def test_bytes_live(self, base: str, content_type: str, live: Any) -> None:
         wire = "a\u2028é".encode()
+        # A server may decode text before it makes events of it, and then code points that are cut
+        # do not survive: one reason why `auto` does not use them for text.
+        one, two = (1, 4) if (content_type, live) == ("text/plain", "sse") else (2, 5)
         async with self.stream(base, content_type) as stream:
-            await stream.append(wire[:2])
+            await stream.append(wire[:one])
             reader = stream.follow_text(live=live)
             assert await anext(reader) == "a"
 
             async def write() -> None:
-                await stream.append(wire[2:5])
-                await stream.append(wire[5:])
+                await stream.append(wire[one:two])
+                await stream.append(wire[two:])
                 await stream.close("!")
 
             writing = asyncio.create_task(write())

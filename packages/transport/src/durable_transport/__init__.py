@@ -37,6 +37,7 @@ from durable_transport._shell._async_httpx2 import AsyncDurableTransport
 from durable_transport._shell._async_stream import DurableStream, StreamReader
 from durable_transport._shell._producer import IdempotentProducer
 from durable_transport._shell._sync_httpx2 import DurableTransport
+from durable_transport._shell._sync_stream import SyncDurableStream, SyncStreamReader
 from durable_transport._storage import FileStorage, MemoryStorage
 from durable_transport._stream._calls import Appended, StreamInfo
 from durable_transport._stream._errors import (
@@ -111,6 +112,8 @@ __all__ = [
     "StreamReader",
     "StreamRefused",
     "StreamUnreachable",
+    "SyncDurableStream",
+    "SyncStreamReader",
     "Timing",
     "UpstreamUnreachable",
     "resume",
