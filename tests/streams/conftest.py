@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from durable_streams_server import Log
+from durable_streams_server._sqlite import SqliteStore
+from streams.desk import Desk
 from streams.gate import PATIENCE
 from streams.serving import PROTOCOL, Served, served
 
@@ -37,6 +40,16 @@ def each_protocol(request: pytest.FixtureRequest) -> Iterator[None]:
     PROTOCOL.append(request.param)
     yield
     PROTOCOL.pop()
+
+
+@pytest.fixture(params=["file", "memory"])
+def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
+    """Give a desk whose two nodes are alive."""
+    store = SqliteStore(tmp_path / "store" if request.param == "file" else None)
+    with closing(store):
+        made = Desk(store)
+        made.alive("a", "b")
+        yield made
 
 
 @pytest.fixture
