@@ -35,7 +35,7 @@ lint: $(READY) ## check format, lint rules and generated files
 typecheck: $(READY) ## check the types (mypy, strict)
 	@$(PYTHON) -m mypy
 
-bench: $(READY) $(NODE_READY) ## measure against floors and peers, about three minutes
+bench: $(READY) $(NODE_READY) ## measure against floors and peers, about five minutes
 	@$(PYTHON) benchmarks/run.py $(ARGS)
 
 conformance: $(READY) $(NODE_READY) ## run the npm conformance suite against our server, and our client against the npm server
@@ -57,7 +57,7 @@ pins: ## write requirements/ anew after a change of dependencies (ARGS=--upgrade
 		--no-header --all-extras --group dev $(ARGS) \
 		$(foreach name,$(PACKAGE_NAMES),--no-emit-package $(name)) \
 		pyproject.toml packages/*/pyproject.toml -o requirements/dev.txt
-	@for part in build uv; do \
+	@for part in build uv peers; do \
 		scripts/setup.sh uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--no-header $(ARGS) requirements/$$part.in -o requirements/$$part.txt; \
 	done

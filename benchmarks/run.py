@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from bench import append, relay
+from bench import append, live, relay
 from bench.processes import ROOT, BenchmarkError
 
 if TYPE_CHECKING:
@@ -24,25 +24,28 @@ if TYPE_CHECKING:
     from bench.figures import Figures
 
 OUTPUT = ROOT / ".cache" / "bench"
+PARTS = ("append", "fan-out", "streams", "relay", "first-byte")
 
 
 def main() -> int:
     """Run the benchmarks and print and store their figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["append", "relay", "first-byte"], action="append")
+    parser.add_argument("--only", choices=PARTS, action="append")
     parser.add_argument("--quick", action="store_true", help="shorter runs, rougher figures")
     parser.add_argument("--check", action="store_true", help="exit 1 when a target is missed")
     parser.add_argument("--output", type=Path, default=OUTPUT / "results.json")
     parser.add_argument("--folder", type=Path, default=OUTPUT, help="where the stores lie")
     options = parser.parse_args()
-    rounds, seconds = (1, 3.0) if options.quick else (3, 5.0)
+    rounds, seconds, live_seconds = (1, 3.0, 4.0) if options.quick else (3, 4.0, 4.0)
     parts: dict[str, Callable[[Path], Figures]] = {
         "append": lambda folder: append.run(folder, rounds=rounds, seconds=seconds),
+        "fan-out": lambda folder: live.run_fan_out(folder, rounds=rounds, seconds=live_seconds),
+        "streams": lambda folder: live.run_relay(folder, rounds=rounds, seconds=live_seconds),
         "relay": lambda folder: relay.run(folder, seconds=2 * seconds),
         "first-byte": lambda folder: relay.run_first_byte(folder, requests=40 * round(seconds)),
     }
     OUTPUT.mkdir(parents=True, exist_ok=True)
-    console = Console(width=max(Console().width, 132))
+    console = Console(width=max(Console().width, 150))
     figures = []
     # Not in the system's temporary folder, which may be memory: a commit must reach a disk.
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
@@ -62,7 +65,7 @@ def main() -> int:
 def show(console: Console, figures: Figures) -> None:
     """Print one benchmark's table and what became of its targets."""
     table = Table(title=figures.title, title_justify="left", title_style="bold")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for column in figures.columns:
         table.add_column(column, justify="right")
     for row in figures.rows:

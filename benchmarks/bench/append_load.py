@@ -7,17 +7,18 @@ the load costs a small part of what the server costs.
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
 import selectors
-import socket
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from bench.figures import spread
+from bench.wire import PATH, append_head, connect, create, is_whole, stored_bytes
 
-PATH = "/v1/stream/bench/{}"
+if TYPE_CHECKING:
+    import socket
 
 
 @dataclass
@@ -48,29 +49,18 @@ class Load:
 
     def receive(self, connection: Connection) -> bool:
         """Read what came and tell whether the answer is complete."""
-        data = connection.received + connection.socket.recv(65536)
-        connection.received = data
-        if (end := data.find(b"\r\n\r\n")) < 0:
-            if not data:
-                raise RuntimeError("the server closed a connection")
-            return False
-        if data[9:10] != b"2":
-            raise RuntimeError(f"the server refused an append: {data[:500]!r}")
-        if data[9:12] != b"204" and len(data) < end + 4 + _content_length(data[:end]):
+        data = connection.socket.recv(65536)
+        if not data:
+            raise RuntimeError("the server closed a connection")
+        connection.received += data
+        if not is_whole(connection.received):
             return False
         connection.received = b""
         return True
 
 
-def _content_length(head: bytes) -> int:
-    for line in head.lower().split(b"\r\n"):
-        if line.startswith(b"content-length:"):
-            return int(line[15:])
-    raise RuntimeError(f"an answer without a length: {head!r}")
-
-
-def main() -> None:
-    """Run the load and print its figures as JSON."""
+def load_options() -> argparse.Namespace:
+    """Read the command line and create the streams."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
@@ -81,36 +71,49 @@ def main() -> None:
     parser.add_argument("--durable", action="store_true", help="create the streams and count them")
     options = parser.parse_args()
     if options.durable:
-        _create(options.port, options.streams)
-    load = Load([_request(number, options.size) for number in range(options.streams)])
-    measured, used = _run(load, options)
-    stored = _stored(options.port, options.streams) if options.durable else None
-    if stored is not None and stored != load.answered * options.size:
-        raise RuntimeError(f"{load.answered} appends acknowledged but {stored} bytes stored")
-    figures = {
-        "per_second": len(load.latencies) / measured,
-        "latency_ms": spread([1000 * one for one in load.latencies]),
-        "load_cpu": used / measured,
-        "appends": load.answered,
+        create(options.port, _paths(options))
+    return options
+
+
+def _paths(options: argparse.Namespace) -> list[str]:
+    return [PATH.format(number) for number in range(options.streams)]
+
+
+def requests(options: argparse.Namespace) -> list[bytes]:
+    """Return one append for each stream."""
+    size = options.size
+    return [append_head(path, size) + os.urandom(size) for path in _paths(options)]
+
+
+def report(
+    options: argparse.Namespace, latencies: list[float], answered: int, used: float
+) -> dict[str, object]:
+    """Check that everything acknowledged is there, and return the figures of a run."""
+    stored = stored_bytes(options.port, _paths(options)) if options.durable else None
+    if stored is not None and stored != answered * options.size:
+        raise RuntimeError(f"{answered} appends acknowledged but {stored} bytes stored")
+    return {
+        "per_second": len(latencies) / options.seconds,
+        "latency_ms": spread([1000 * one for one in latencies]),
+        "load_cpu": used / options.seconds,
+        "appends": answered,
     }
-    print(json.dumps(figures))
 
 
-def _request(number: int, size: int) -> bytes:
-    head = (
-        f"POST {PATH.format(number)} HTTP/1.1\r\nhost: 127.0.0.1\r\n"
-        f"content-type: application/octet-stream\r\ncontent-length: {size}\r\n\r\n"
-    )
-    return head.encode() + os.urandom(size)
+def main() -> None:
+    """Run the load and print its figures as JSON."""
+    options = load_options()
+    load = Load(requests(options))
+    used = _run(load, options)
+    print(json.dumps(report(options, load.latencies, load.answered, used)))
 
 
-def _run(load: Load, options: argparse.Namespace) -> tuple[float, float]:
-    """Run the load; return the measured time and the processor time that the load took in it."""
+def _run(load: Load, options: argparse.Namespace) -> float:
+    """Run the load; return the processor time that it took while it was measured."""
     selector = selectors.DefaultSelector()
     connections = []
     for _ in range(options.connections):
-        sock = socket.create_connection(("127.0.0.1", options.port))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock = connect(options.port)
         sock.setblocking(False)
         connection = Connection(sock)
         connections.append(connection)
@@ -144,35 +147,7 @@ def _run(load: Load, options: argparse.Namespace) -> tuple[float, float]:
     selector.close()
     for connection in connections:
         connection.socket.close()
-    return options.seconds, used
-
-
-def _create(port: int, streams: int) -> None:
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    for number in range(streams):
-        headers = {"content-type": "application/octet-stream"}
-        client.request("PUT", PATH.format(number), headers=headers)
-        answer = client.getresponse()
-        answer.read()
-        if answer.status != http.client.CREATED:
-            raise RuntimeError(f"a stream could not be created: {answer.status}")
-    client.close()
-
-
-def _stored(port: int, streams: int) -> int:
-    """Read every stream to its end and return the number of bytes in them."""
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    stored = 0
-    for number in range(streams):
-        offset, up_to_date = "-1", False
-        while not up_to_date:
-            client.request("GET", f"{PATH.format(number)}?offset={offset}")
-            answer = client.getresponse()
-            stored += len(answer.read())
-            offset = answer.headers["Stream-Next-Offset"]
-            up_to_date = answer.headers.get("Stream-Up-To-Date") == "true"
-    client.close()
-    return stored
+    return used
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import uvicorn
+from bench.bare import serve
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -19,15 +19,4 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 if __name__ == "__main__":
-    uvicorn.run(
-        app,
-        host="127.0.0.1",
-        port=int(sys.argv[1]),
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        server_header=False,
-        log_level="warning",
-    )
+    serve(app, int(sys.argv[1]))

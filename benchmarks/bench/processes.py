@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,19 +48,36 @@ def python_module(name: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", f"bench.{name}", *map(str, arguments)]
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time of a process: a figure that a busy machine spoils less."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.exists():
+        return float("nan")
+    user, system = stat.read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_bytes(pid: int) -> float:
+    """Return how much memory of a process is in use."""
+    statm = Path(f"/proc/{pid}/statm")
+    if not statm.exists():
+        return float("nan")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
 class Server:
     """A running server."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
+    pid: int
 
     def cpu_seconds(self) -> float:
-        """Return the processor time it has used: a figure that a busy machine spoils less."""
-        stat = Path(f"/proc/{self._process.pid}/stat")
-        if not stat.exists():
-            return float("nan")
-        user, system = stat.read_text().rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        """Return the processor time it has used."""
+        return cpu_seconds(self.pid)
+
+    def resident_bytes(self) -> float:
+        """Return how much memory it uses."""
+        return resident_bytes(self.pid)
 
 
 @contextlib.contextmanager
@@ -72,7 +90,7 @@ def running(command: Sequence[str], port: int, folder: Path) -> Iterator[Server]
         )
     try:
         _wait_until_it_answers(server, port, log)
-        yield Server(server)
+        yield Server(server.pid)
     finally:
         server.send_signal(signal.SIGTERM)
         try:
