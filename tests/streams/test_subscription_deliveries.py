@@ -195,3 +195,12 @@ def test_secrets_are_made_once(desk: Desk) -> None:
     assert desk.do(rows.secret, "name", b"first", NOW) == b"first"
     assert desk.do(rows.secret, "name", b"second", NOW) == b"first"
     assert desk.do(partial(rows.secret, name="other", value=b"x", now=NOW)) == b"x"
+
+
+def test_a_node_that_knows_nothing_of_its_delivery_sends_again(desk: Desk) -> None:
+    desk.create(**WEBHOOK)
+    desk.write("e/a")
+    first = desk.visit("a")
+    assert desk.visit("a", under_way=True) is None
+    second = desk.visit("a", under_way=False)
+    assert second.subscription.wake.wake_id == first.subscription.wake.wake_id

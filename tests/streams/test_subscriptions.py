@@ -13,8 +13,17 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from durable_streams_server import Append, Create, Log, StreamsApp, create_app
+from durable_streams_server import (
+    Append,
+    Create,
+    Log,
+    StorageError,
+    StreamsApp,
+    _dispatcher,
+    create_app,
+)
 from durable_streams_server import _schema as schema
+from durable_streams_server import _subscription_work as work
 from durable_streams_server._subscriptions import Subscriptions, SubscriptionSettings
 from durable_streams_server._webhook_policy import WebhookPolicy
 from streams.control import LONG_LEASE, Control, config, eventually, wakes
@@ -288,33 +297,58 @@ async def test_a_wake_stream_that_is_missing_is_said_and_waited_for() -> None:
         assert (await server.get("wake")).body.count(b'"wake"') == 1
 
 
-async def test_an_event_that_is_written_twice_is_there_once() -> None:
-    """A crash between the event and the note that it was written."""
-    async with await Log.open() as log:
-        async with subscribed(log) as (server, control):
-            await server.put("wake", b"", Content_Type=JSON)
-            await control.create()
-            await server.put("e/a", b"123")
-            await wakes(server, 1)
-            await control.until(status="active")
+async def test_an_event_whose_note_was_lost_is_written_again_and_is_there_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    note, failures = work.delivered, iter([StorageError("the disk is full"), KeyError("defect")])
 
-        def forget(connection: Any) -> None:
-            connection.execute(schema.subscriptions.update().values(deliverer=log.node_id))
+    def failing(*args: Any, **fields: Any) -> None:
+        for error in failures:
+            raise error
+        note(*args, **fields)
 
-        await log.control(forget)
-        async with subscribed(log) as (server, control):
+    monkeypatch.setattr(work, "delivered", failing)
+    monkeypatch.setattr(_dispatcher, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(_dispatcher, "SURVEY_SECONDS", 0.05)
+    async with subscribed() as (server, control):
+        await server.put("wake", b"", Content_Type=JSON)
+        await control.create()
+        await server.put("e/a", b"123")
 
-            async def noted() -> bool:
-                return await log.control(_unsent) == []
+        async def noted() -> bool:
+            return await server.log.control(_unsent) == []
 
-            await eventually(noted)
-            assert len((await server.get("wake")).json()) == 1
+        await wakes(server, 1)
+        await eventually(noted)
+        assert next(failures, None) is None
+        assert len(await wakes(server, 1)) == 1
+
+
+async def test_a_failing_store_delays_deliveries_and_loses_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    link, failures = work.link_fresh, iter([StorageError("the disk is full"), KeyError("defect")])
+
+    def failing(*args: Any) -> set[str]:
+        for error in failures:
+            raise error
+        return link(*args)
+
+    monkeypatch.setattr(work, "link_fresh", failing)
+    monkeypatch.setattr(_dispatcher, "POLL_SECONDS", 0.05)
+    async with receiving() as receiver, subscribed() as (server, control):
+        await control.create(url=receiver.url())
+        for number in range(3):
+            await server.put(f"e/{number}", b"x")
+            await asyncio.sleep(0.02)
+        await control.at(e_0=1, e_1=1, e_2=1)
+        assert next(failures, None) is None
 
 
 def _unsent(connection: Any) -> list[Any]:
     table = schema.subscriptions
-    either = table.c.deliverer.is_not(None) | table.c.next_attempt_at.is_not(None)
-    return list(connection.execute(table.select().where(either)))
+    unsent = table.c.deliverer.is_not(None) | table.c.next_attempt_at.is_not(None)
+    return list(connection.execute(table.select().where(unsent)))
 
 
 # --------------------------------------------------------------------------- the surface

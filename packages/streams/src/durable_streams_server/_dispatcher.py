@@ -57,7 +57,7 @@ class Dispatcher:
         self._globs: dict[str, Glob] = {}
         self._fresh: dict[str, None] = {}
         self._unseen: set[str] = set()
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: dict[asyncio.Task[None], str] = {}
 
     @property
     def fresh(self) -> tuple[str, ...]:
@@ -93,6 +93,10 @@ class Dispatcher:
             except LogError as error:
                 # Nothing is lost: what could not be looked at is looked at by the next survey.
                 logger.warning("looking for pending work failed: %s", error)
+                survey_at = time.monotonic() + POLL_SECONDS
+            except Exception:
+                # A defect, but without this task nobody would be told of anything any more.
+                logger.exception("looking for pending work failed")
                 survey_at = time.monotonic() + POLL_SECONDS
             await asyncio.sleep(GATHER_SECONDS)
             await self._wait(min(wait, poll_at - time.monotonic()))
@@ -161,22 +165,23 @@ class Dispatcher:
             moment=self._moment(),
             everything=everything,
             sending=len(self._sending) < self._capacity,
+            under_way=subscription_id in self._sending.values(),
         )
         parcel = await self._log.control(visit)
         if parcel is not None:
             task = asyncio.create_task(self._deliver(parcel), name="wake-delivery")
-            self._sending.add(task)
+            self._sending[task] = subscription_id
             task.add_done_callback(self._delivered)
 
     async def _deliver(self, parcel: Parcel) -> None:
         try:
             await self._send(parcel)
         except LogError as error:
-            # It stays under way in the store, until its lease ends or this node does.
+            # In the store it stays under way, until a survey finds that it is not.
             logger.warning("noting a delivery failed: %s", error)
         except Exception:
             logger.exception("delivering a wake failed")
 
     def _delivered(self, task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
+        del self._sending[task]
         self.poke()

@@ -97,14 +97,6 @@ def is_alive(connection: Connection, node: str, now: float) -> bool:
     return connection.execute(query).first() is not None
 
 
-def abandon_all(connection: Connection, node: str, now: float) -> None:
-    """What the node was sending when it was last seen has to be sent again."""
-    table = _subscriptions
-    connection.execute(
-        update(table).where(table.c.deliverer == node).values(deliverer=None, next_attempt_at=now)
-    )
-
-
 def add(connection: Connection, subscription: Subscription) -> None:
     """Store a new subscription."""
     fields = asdict(subscription)

@@ -199,6 +199,7 @@ def visit(
     *,
     everything: bool = False,
     sending: bool = True,
+    under_way: bool = True,
 ) -> Parcel | None:
     """Bring a subscription's wake on as far as it goes by itself.
 
@@ -209,6 +210,7 @@ def visit(
         moment: Now.
         everything: Look for streams that were not linked when they were written to.
         sending: The node has room for one more delivery.
+        under_way: What the store says that this node is sending, it is sending.
 
     Returns:
         A wake that the node has to send now.
@@ -220,7 +222,10 @@ def visit(
         glob = Glob.parse(found.pattern)
         rows.drop_dead_links(connection, found.id)
         rows.link_new(connection, found, glob, rows.unlinked(connection, found, glob))
-    wake, parcel = _advance(connection, found, node, moment, sending=sending)
+    wake = rules.expire(found.wake, moment.now, moment.random)
+    if _is_abandoned(connection, wake, node, moment.now, under_way=under_way):
+        wake = rules.abandon(wake, moment.now)
+    wake, parcel = _advance(connection, replace(found, wake=wake), node, moment, sending=sending)
     if wake != found.wake:
         rows.save_wake(connection, found.id, wake)
     return parcel
@@ -229,9 +234,7 @@ def visit(
 def _advance(
     connection: Connection, found: Subscription, node: str, moment: Moment, *, sending: bool
 ) -> tuple[Wake, Parcel | None]:
-    wake = rules.expire(found.wake, moment.now, moment.random)
-    if _is_abandoned(connection, wake, node, moment.now):
-        wake = rules.abandon(wake, moment.now)
+    wake = found.wake
     if not (wake.may_be_issued(moment.now) or wake.may_be_sent(moment.now)):
         return wake, None
     pending = rows.pending_links(connection, found.id)
@@ -246,10 +249,14 @@ def _advance(
     return wake, Parcel(replace(found, wake=wake), pending)
 
 
-def _is_abandoned(connection: Connection, wake: Wake, node: str, now: float) -> bool:
+def _is_abandoned(
+    connection: Connection, wake: Wake, node: str, now: float, *, under_way: bool
+) -> bool:
     deliverer = wake.deliverer
-    if wake.phase is not Phase.SENDING or deliverer is None or deliverer == node:
+    if wake.phase is not Phase.SENDING or deliverer is None:
         return False
+    if deliverer == node:
+        return not under_way
     return not rows.is_alive(connection, deliverer, now)
 
 

@@ -130,10 +130,9 @@ class Subscriptions:
 
     async def _read_keys(self) -> None:
         token_secret, private_key = secrets.token_bytes(32), new_private_key()
-        now, node = self._clock(), self._log.node_id
+        now = self._clock()
 
         def read(connection: Connection) -> tuple[bytes, bytes]:
-            rows.abandon_all(connection, node, now)
             return (
                 rows.secret(connection, _TOKEN_SECRET, token_secret, now),
                 rows.secret(connection, _SIGNING_KEY, private_key, now),
