@@ -248,6 +248,15 @@ class StreamCases:
                 await producer.close()
             assert producer.unacknowledged == [b"2"]
 
+    async def test_without_a_stream_nothing_is_lost_silently(self, base: str) -> None:
+        async with DurableStream(f"{base}/missing", timing=QUICK) as stream:
+            producer = IdempotentProducer(stream, "p")
+            producer.append({"n": 1})
+            producer.append({"n": 2})
+            with pytest.raises(StreamNotFound):
+                await producer.aclose()
+            assert producer.unacknowledged == [{"n": 1}, {"n": 2}]
+
     async def test_what_cannot_be_appended_comes_out_too(self, base: str) -> None:
         async with self.stream(base, "text/plain") as stream:
             early = IdempotentProducer(stream, "p")

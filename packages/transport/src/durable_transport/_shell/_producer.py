@@ -98,9 +98,12 @@ class IdempotentProducer:
         return self._state.offset
 
     @property
-    def unacknowledged(self) -> list[bytes]:
-        """What was appended, as it is encoded, and is not known to be stored."""
-        return self._state.unacknowledged()
+    def unacknowledged(self) -> list[Any]:
+        """What was appended and is not known to be stored: encoded, or as it was given when the
+        producer had no chance to learn what the stream holds.
+        """
+        early = [data for data, close in self._early if not close or data is not None]
+        return [*self._state.unacknowledged(), *early]
 
     async def __aenter__(self) -> Self:
         return self
