@@ -94,6 +94,8 @@ def test_version() -> None:
         (["serve", "--port", "70000"], "--port"),
         (["serve", "--max-body", "0"], "--max-body"),
         (["serve", "--host", "0.0.0.0"], "--insecure"),
+        (["serve", "--webhook-allow", "localhost"], "http://localhost:*"),
+        (["serve", "--public-url", "streams.example"], "https://"),
         (["serve", "--host", "192.0.2.1"], "--insecure"),
         (["server"], "server"),
     ],

@@ -3,6 +3,7 @@
     `create_app`    the server as an ASGI application
     `Log`           the log itself, for programs that write and read streams in process
     `StreamsApp`    the HTTP surface of a log, to mount into an application of your own
+    `Subscriptions` tells workers of a log's streams, by webhook or wake stream
     `send_raw`      a stream as the live body of an answer of your own
 
 Operations (`Create`, `Append`, ...) go into `Log.transact`, outcomes (`Appended`, `StreamClosed`,
@@ -62,7 +63,9 @@ from durable_streams_server._model import (
 from durable_streams_server._reader import Reader
 from durable_streams_server._server import StreamsServer, create_app
 from durable_streams_server._serving import LOOPBACK_HOSTS, BindError, bind, run, serve
+from durable_streams_server._subscriptions import Subscriptions, SubscriptionSettings
 from durable_streams_server._url import StoreUrlError
+from durable_streams_server._webhook_policy import OriginPatternError, WebhookPolicy
 
 __all__ = [
     "LOOPBACK_HOSTS",
@@ -97,6 +100,7 @@ __all__ = [
     "Noted",
     "OffsetOutOfRangeError",
     "Operation",
+    "OriginPatternError",
     "Outcome",
     "Producer",
     "Reader",
@@ -115,7 +119,10 @@ __all__ = [
     "StreamNotFoundError",
     "StreamsApp",
     "StreamsServer",
+    "SubscriptionSettings",
+    "Subscriptions",
     "Touch",
+    "WebhookPolicy",
     "bind",
     "create_app",
     "json_array",

@@ -287,10 +287,12 @@ def parse_bearer(authorization: str | None) -> str:
 def _object(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body)
+        # Half a surrogate pair is JSON, but no text that could be stored or sent.
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise _invalid("the body is a JSON object")
+        raise _invalid("the body is a JSON object of valid text")
     return value
 
 

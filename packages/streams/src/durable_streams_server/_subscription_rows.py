@@ -100,7 +100,7 @@ def is_alive(connection: Connection, node: str, now: float) -> bool:
 def add(connection: Connection, subscription: Subscription) -> None:
     """Store a new subscription."""
     fields = asdict(subscription)
-    fields |= fields.pop("wake") | {"type": fields.pop("delivery")}
+    fields |= fields.pop("wake") | {"type": fields.pop("delivery").value}
     connection.execute(insert(_subscriptions).values(fields))
 
 
