@@ -125,7 +125,7 @@ def test_an_address_of_another_machine() -> None:
 # --------------------------------------------------------------------------- stores
 
 
-@pytest.mark.parametrize("store", ["postgres://db/x", "file.sqlite", "sqlite:///"])
+@pytest.mark.parametrize("store", ["mysql://db/x", "file.sqlite", "sqlite:///"])
 def test_a_store_url_that_is_none(store: str) -> None:
     text = serve_fails(store)
     assert repr(store.partition(":")[0]) in text

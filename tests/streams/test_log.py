@@ -42,6 +42,15 @@ async def waiting(work: asyncio.Task[Chunk]) -> None:
     assert not work.done()
 
 
+def hold_the_answer(log: Log, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the store tells to a reader who enters waits at the gate."""
+    peers = log._store.peers
+    if peers is None:
+        monkeypatch.setattr(log._store, "stat", gate.after(log._store.stat))
+    else:
+        monkeypatch.setattr(peers, "stats", gate.after(peers.stats))
+
+
 async def drained(reader: Reader) -> bytes:
     """Everything up to the close."""
     data = b""
@@ -107,7 +116,7 @@ async def test_an_append_while_a_reader_enters_is_not_lost(
 ) -> None:
     await log.transact(Create("s", data=b"a"))
     gate = Gate()
-    monkeypatch.setattr(log._store, "stat", gate.after(log._store.stat))
+    hold_the_answer(log, gate, monkeypatch)
     reader = log.reader("s", 1)
     entering = asyncio.create_task(reader.__aenter__())
     await gate.reached()
@@ -125,7 +134,7 @@ async def test_a_delete_while_a_reader_enters_is_seen(
 ) -> None:
     await log.transact(Create("s", data=b"a"))
     gate = Gate()
-    monkeypatch.setattr(log._store, "stat", gate.after(log._store.stat))
+    hold_the_answer(log, gate, monkeypatch)
     entering = asyncio.create_task(log.reader("s").__aenter__())
     await gate.reached()
     await log.transact(Delete("s"))
@@ -295,10 +304,10 @@ async def test_bytes_are_visible_once_they_are_on_disk_and_not_before(
 
 
 async def test_an_offset_that_a_reader_was_given_is_always_good(
-    url: str, monkeypatch: pytest.MonkeyPatch
+    lasting_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A commit can be read from the file before the log has heard that it is done."""
-    async with await Log.open(url) as log:
+    async with await Log.open(lasting_url) as log:
         await log.transact(Create("s", data=b"old,"))
         gate = Gate()
         async with log.reader("s") as behind:
@@ -350,12 +359,12 @@ async def test_a_cancelled_append_happens_once_or_not_at_all(
         assert await drained(reader) == b"x"
 
 
-async def test_owners_of_two_logs(url: str) -> None:
-    async with await Log.open(url) as first:
+async def test_owners_of_two_logs(lasting_url: str) -> None:
+    async with await Log.open(lasting_url) as first:
         await first.transact(Create("s", owner=first.node_id))
         assert await first.orphans() == []
         old = first.node_id
-    async with await Log.open(url) as second:
+    async with await Log.open(lasting_url) as second:
         assert second.node_id != old
         assert [one.path for one in await second.orphans()] == ["s"]
         assert [one.owner for one in await second.owned()] == [old]
@@ -370,9 +379,9 @@ async def test_owners_of_two_logs(url: str) -> None:
 
 
 async def test_close_commits_what_is_queued_and_sends_readers_home(
-    url: str, monkeypatch: pytest.MonkeyPatch
+    lasting_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = await Log.open(url)
+    log = await Log.open(lasting_url)
     await log.transact(Create("s"))
     gate = Gate()
     monkeypatch.setattr(log._store, "commit", gate.before(log._store.commit))
@@ -388,14 +397,14 @@ async def test_close_commits_what_is_queued_and_sends_readers_home(
         outcomes: list[tuple[Outcome, ...]] = await asyncio.gather(*appends)
         await closing
     assert all(one.ok for (one,) in outcomes)
-    async with await Log.open(url) as again:
+    async with await Log.open(lasting_url) as again:
         assert (await again.read("s")).data == b"012345678"
 
 
 async def test_everybody_who_closes_waits_for_the_one_end(
-    url: str, monkeypatch: pytest.MonkeyPatch
+    lasting_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = await Log.open(url)
+    log = await Log.open(lasting_url)
     gate = Gate()
     monkeypatch.setattr(log._store, "close", gate.before(log._store.close))
     impatient, patient = (asyncio.create_task(log.close()) for _ in range(2))
@@ -406,7 +415,7 @@ async def test_everybody_who_closes_waits_for_the_one_end(
     assert not patient.done()
     gate.open()
     await patient
-    async with await Log.open(url):
+    async with await Log.open(lasting_url):
         pass
 
 
@@ -449,7 +458,16 @@ async def test_a_closed_log_refuses_everything(url: str) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    ["", "file", "sqlite:", "sqlite:///", "sqlite://host/file", "postgres:///x", "sqlite+x:///f"],
+    [
+        "",
+        "file",
+        "sqlite:",
+        "sqlite:///",
+        "sqlite://host/file",
+        "mysql://h/x",
+        "postgresql://",
+        "sqlite+x:///f",
+    ],
 )
 async def test_unknown_stores(bad: str) -> None:
     with pytest.raises(StoreUrlError, match="sqlite:///relative/file"):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from durable_streams_server import Append, Create, Delete, Log, NotFound, StreamNotFoundError
+from durable_streams_server._url import open_store
 from streams.builders import NOW
 from streams.gate import PATIENCE
+from streams.test_store import tamper
 
 pytestmark = pytest.mark.anyio
 
@@ -137,9 +139,9 @@ def _open_files() -> int:
     return len(list(folder.iterdir())) if folder.exists() else 0
 
 
-async def test_a_hundred_openings_leave_nothing_open(url: str) -> None:
+async def test_a_hundred_openings_leave_nothing_open(lasting_url: str) -> None:
     async def once() -> None:
-        async with await Log.open(url) as log:
+        async with await Log.open(lasting_url) as log:
             await log.transact(Create("s"), Append("s", b"x"))
             await log.read("s")
 
@@ -152,8 +154,8 @@ async def test_a_hundred_openings_leave_nothing_open(url: str) -> None:
     await _ended({thread for thread in new if thread.name.startswith("durable-")})
 
 
-async def test_a_hundred_streams_come_and_go(url: str) -> None:
-    async with await Log.open(url) as log:
+async def test_a_hundred_streams_come_and_go(lasting_url: str) -> None:
+    async with await Log.open(lasting_url) as log:
         await log.transact(Create("kept"))
         async with log.reader("kept"):
             pass
@@ -166,8 +168,12 @@ async def test_a_hundred_streams_come_and_go(url: str) -> None:
                 await log.transact(Delete(path))
         assert set(log._reads._tails) == {"kept"}
         assert _open_files() <= files + 4  # connections of the reading pool
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database:
-        assert database.execute("SELECT count(*) FROM chunks").fetchone() == (0,)
+    assert await asyncio.to_thread(_chunks, lasting_url) == [(0,)]
+
+
+def _chunks(url: str) -> list[Any]:
+    with closing(open_store(url)) as store:
+        return tamper(store, "SELECT count(*) FROM chunks")
 
 
 async def test_streams_that_nobody_reads_are_forgotten(log: Log) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 
 from durable_streams_server import (
     Append,
@@ -17,7 +17,6 @@ from durable_streams_server import (
     Created,
     Delete,
     Duplicate,
-    Fork,
     Heartbeat,
     NotFound,
     Operation,
@@ -30,7 +29,10 @@ from durable_streams_server import (
     Touch,
     json_items,
 )
+from durable_streams_server._postgres import PostgresStore
+from durable_streams_server._postgres_database import borrowed
 from durable_streams_server._sqlite import SqliteStore
+from durable_streams_server._url import open_store
 from durable_transport.protocol import MAX_POSITION, format_offset
 from streams.builders import NOW
 from streams.oracle import Oracle, batches
@@ -39,30 +41,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from durable_streams_server._store import Store
+    from streams.postgres import Database
+
+S = TypeVar("S", bound="Store")
 
 MANY = 1 << 20
 JSON = "application/json"
 
 
-@pytest.fixture(params=["file", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqliteStore]:
-    opened = SqliteStore(tmp_path / "store" if request.param == "file" else None)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def reopen(tmp_path: Path) -> Callable[[], SqliteStore]:
-    """Give a function that opens one file again and again."""
-    return lambda: SqliteStore(tmp_path / "store")
-
-
 @contextmanager
-def closing(store: SqliteStore) -> Iterator[SqliteStore]:
+def closing(store: S) -> Iterator[S]:
     try:
         yield store
     finally:
         store.close()
+
+
+def tamper(store: Store, statement: str) -> list[Any]:
+    """Run a statement behind the store's back."""
+    if isinstance(store, PostgresStore):
+        with borrowed(store._write_engine) as connection:
+            connection.execute("SET search_path TO durable_streams")
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+    assert isinstance(store, SqliteStore)
+    store._forget()
+    result = store._writer.exec_driver_sql(statement)
+    return list(result.all()) if result.returns_rows else []
 
 
 def run(store: Store, *operations: Operation, now: float = NOW) -> tuple[Outcome, ...]:
@@ -165,35 +170,55 @@ def test_an_incarnation_reads_its_own_bytes_only(store: Store) -> None:
         store.read(old, 0, MANY)
 
 
+def _agree_with_the_oracle(
+    plan: list[list[tuple[Operation, ...]]], reopen: Callable[[], Store]
+) -> None:
+    oracle = Oracle()
+    with closing(reopen()) as store:
+        for batch in plan:
+            outcomes = store.commit(batch, NOW).outcomes
+            accepted = [all(one.ok for one in group) for group in outcomes]
+            assert accepted == [oracle.run(group) for group in batch]
+    with closing(reopen()) as store:
+        for name in ("a", "b/c"):
+            held = oracle.contents().get(name)
+            if held is None:
+                assert store.stat(name, NOW) is None
+            else:
+                assert (content(store, name), stat(store, name).closed) == held
+
+
 @given(batches)
 @settings(max_examples=60, deadline=None)
 def test_any_operations_end_as_the_oracle_says(plan: list[list[tuple[Operation, ...]]]) -> None:
     with TemporaryDirectory() as folder:
-        oracle = Oracle()
-        path = Path(folder) / "store"
-        with closing(SqliteStore(path)) as store:
-            for batch in plan:
-                outcomes = store.commit(batch, NOW).outcomes
-                accepted = [all(one.ok for one in group) for group in outcomes]
-                assert accepted == [oracle.run(group) for group in batch]
-        with closing(SqliteStore(path)) as store:
-            for name in ("a", "b/c"):
-                held = oracle.contents().get(name)
-                if held is None:
-                    assert store.stat(name, NOW) is None
-                else:
-                    assert (content(store, name), stat(store, name).closed) == held
+        _agree_with_the_oracle(plan, lambda: SqliteStore(Path(folder) / "store"))
+
+
+@given(plan=batches)
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_any_operations_end_as_the_oracle_says_in_postgres(
+    postgres: Database, plan: list[list[tuple[Operation, ...]]]
+) -> None:
+    quiet = f"{postgres.url}?notify=off"
+    with closing(open_store(quiet)) as store:
+        tamper(store, "TRUNCATE streams CASCADE")
+    _agree_with_the_oracle(plan, lambda: open_store(quiet))
 
 
 # --------------------------------------------------------------------------- holes
 
 
-def _lose(store: SqliteStore, end_offset: int) -> None:
-    store._writer.exec_driver_sql("DELETE FROM chunks WHERE end_offset = ?", (end_offset,))
+def _lose(store: Store, end_offset: int) -> None:
+    tamper(store, f"DELETE FROM chunks WHERE end_offset = {end_offset}")
 
 
 @pytest.mark.parametrize(("lost", "position"), [(3, 0), (6, 0), (6, 4), (9, 6), (9, 7)])
-def test_a_hole_fails_the_read(store: SqliteStore, lost: int, position: int) -> None:
+def test_a_hole_fails_the_read(store: Store, lost: int, position: int) -> None:
     one(store, Create("s"))
     for piece in (b"abc", b"def", b"ghi"):
         one(store, Append("s", piece))
@@ -203,11 +228,11 @@ def test_a_hole_fails_the_read(store: SqliteStore, lost: int, position: int) -> 
         store.read(stat(store, "s"), position, MANY)
 
 
-def test_a_piece_that_is_too_short_fails_the_read(store: SqliteStore) -> None:
+def test_a_piece_that_is_too_short_fails_the_read(store: Store) -> None:
     one(store, Create("s"))
     for piece in (b"abc", b"def"):
         one(store, Append("s", piece))
-    store._writer.exec_driver_sql("UPDATE chunks SET data = x'65' WHERE end_offset = 6")
+    tamper(store, "UPDATE chunks SET data = 'e' WHERE end_offset = 6")
     with pytest.raises(StorageError, match="missing"):
         store.read(stat(store, "s"), 0, MANY)
 
@@ -215,7 +240,7 @@ def test_a_piece_that_is_too_short_fails_the_read(store: SqliteStore) -> None:
 # --------------------------------------------------------------------------- reopening
 
 
-def test_five_restarts_change_nothing(reopen: Callable[[], SqliteStore]) -> None:
+def test_five_restarts_change_nothing(reopen: Callable[[], Store]) -> None:
     with closing(reopen()) as store:
         one(store, Create("s", "text/Plain; charset=utf-8", ttl_seconds=60))
         one(store, Append("s", b"bytes\x00", seq="\xe9"))
@@ -228,7 +253,7 @@ def test_five_restarts_change_nothing(reopen: Callable[[], SqliteStore]) -> None
             assert content(store, "s") == b"bytes\x00"
 
 
-def test_the_next_generation_goes_on(reopen: Callable[[], SqliteStore]) -> None:
+def test_the_next_generation_goes_on(reopen: Callable[[], Store]) -> None:
     expected = b""
     for generation in range(4):
         with closing(reopen()) as store:
@@ -238,7 +263,7 @@ def test_the_next_generation_goes_on(reopen: Callable[[], SqliteStore]) -> None:
             expected += b"%d" % generation
 
 
-def test_a_close_survives(reopen: Callable[[], SqliteStore]) -> None:
+def test_a_close_survives(reopen: Callable[[], Store]) -> None:
     with closing(reopen()) as store:
         one(store, Create("s"))
         one(store, Append("s", b"end", close=True))
@@ -248,7 +273,7 @@ def test_a_close_survives(reopen: Callable[[], SqliteStore]) -> None:
         assert isinstance(one(store, Append("s", close=True)), Duplicate)
 
 
-def test_a_delete_survives(reopen: Callable[[], SqliteStore]) -> None:
+def test_a_delete_survives(reopen: Callable[[], Store]) -> None:
     with closing(reopen()) as store:
         one(store, Create("s", data=b"secret"))
         one(store, Append("s", b"x", producer=Producer("p", 0, 0)))
@@ -256,11 +281,10 @@ def test_a_delete_survives(reopen: Callable[[], SqliteStore]) -> None:
     with closing(reopen()) as store:
         assert store.stat("s", NOW) is None
         for table in ("streams", "chunks", "producers"):
-            count = store._writer.exec_driver_sql(f"SELECT count(*) FROM {table}")
-            assert count.scalar_one() == 0, table
+            assert tamper(store, f"SELECT count(*) FROM {table}") == [(0,)], table
 
 
-def test_producers_survive(reopen: Callable[[], SqliteStore]) -> None:
+def test_producers_survive(reopen: Callable[[], Store]) -> None:
     with closing(reopen()) as store:
         one(store, Create("s"))
         for seq in (0, 1):
@@ -281,7 +305,7 @@ def test_producers_of_a_deleted_stream_are_forgotten(store: Store) -> None:
     assert isinstance(one(store, Append("s", b"x", producer=producer._replace(epoch=0))), Appended)
 
 
-def test_ids_are_never_used_again(reopen: Callable[[], SqliteStore]) -> None:
+def test_ids_are_never_used_again(reopen: Callable[[], Store]) -> None:
     ids = []
     for _ in range(4):
         with closing(reopen()) as store:
@@ -293,27 +317,29 @@ def test_ids_are_never_used_again(reopen: Callable[[], SqliteStore]) -> None:
     assert ids == sorted(set(ids))
 
 
-def test_what_reading_decides_survives_forgetting(reopen: Callable[[], SqliteStore]) -> None:
+def test_what_reading_decides_survives_forgetting(reopen: Callable[[], Store]) -> None:
     with closing(reopen()) as store:
         one(store, Create("s", ttl_seconds=10))
         one(store, Touch("s"), now=NOW + 5)
-        store._forget()
+        if isinstance(store, SqliteStore):
+            store._forget()
         assert stat(store, "s").touched_at == NOW + 5
         assert isinstance(one(store, Append("s", b"x"), now=NOW + 14), Appended)
 
 
 def test_producers_that_come_and_go_do_not_fill_the_memory(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("durable_streams_server._sqlite.REMEMBERED", 3)
-    one(store, Create("s"))
-    appends = [Append("s", b"x", producer=Producer(f"p{n}", 0, 0)) for n in range(10)]
-    for append in appends:
-        assert isinstance(one(store, append), Appended)
-        assert len(store._known_producers) <= 4
-    for append in appends:
-        assert isinstance(one(store, append), Duplicate)
-    assert content(store, "s") == b"x" * 10
+    with closing(SqliteStore(tmp_path / "store")) as store:
+        one(store, Create("s"))
+        appends = [Append("s", b"x", producer=Producer(f"p{n}", 0, 0)) for n in range(10)]
+        for append in appends:
+            assert isinstance(one(store, append), Appended)
+            assert len(store._known_producers) <= 4
+        for append in appends:
+            assert isinstance(one(store, append), Duplicate)
+        assert content(store, "s") == b"x" * 10
 
 
 # --------------------------------------------------------------------------- lifetimes and owners
@@ -349,25 +375,25 @@ def test_orphans(store: Store) -> None:
     assert [one.path for one in store.owned()] == ["a"]
 
 
-def test_every_lease_ends_with_the_process(reopen: Callable[[], SqliteStore]) -> None:
-    with closing(reopen()) as store:
+def test_every_lease_of_a_file_ends_with_its_process(tmp_path: Path) -> None:
+    with closing(SqliteStore(tmp_path / "store")) as store:
         run(store, Heartbeat("a", NOW + 1000), Create("s", owner="a"))
         assert store.orphans(NOW) == []
-    with closing(reopen()) as store:
+    with closing(SqliteStore(tmp_path / "store")) as store:
         assert [one.path for one in store.orphans(NOW)] == ["s"]
-        count = store._writer.exec_driver_sql("SELECT count(*) FROM nodes")
-        assert count.scalar_one() == 0, "leases of the dead do not pile up"
+        assert tamper(store, "SELECT count(*) FROM nodes") == [(0,)], (
+            "leases of the dead do not pile up"
+        )
 
 
 # --------------------------------------------------------------------------- positions
 
 
-def test_positions_go_up_to_the_largest_and_no_further(store: SqliteStore) -> None:
+def test_positions_go_up_to_the_largest_and_no_further(store: Store) -> None:
     one(store, Create("s", data=b"x"))
     nearly = MAX_POSITION - 5
-    store._writer.exec_driver_sql("UPDATE streams SET tail = ?", (nearly,))
-    store._writer.exec_driver_sql("UPDATE chunks SET end_offset = ?", (nearly,))
-    store._forget()
+    tamper(store, f"UPDATE streams SET tail = {nearly}")
+    tamper(store, f"UPDATE chunks SET end_offset = {nearly}")
     appended = one(store, Append("s", b"12345"))
     assert isinstance(appended, Appended)
     assert (appended.start, appended.end) == (nearly, MAX_POSITION)
@@ -395,67 +421,3 @@ def test_a_refused_group_leaves_no_trace(store: Store) -> None:
     assert content(store, "s") == b"kept"
     assert store.stat("n", NOW) is None
     assert isinstance(one(store, Append("s", b"!", producer=Producer("p", 0, 0))), Appended)
-
-
-# --------------------------------------------------------------------------- looking after it
-
-
-def names(store: Store, prefix: str = "", after: str = "", limit: int = MANY) -> list[str]:
-    return [one.path for one in store.list_streams(prefix, after, limit, NOW)]
-
-
-def test_streams_are_listed_in_the_order_of_their_bytes(store: Store) -> None:
-    for path in ("b", "a~", "a/b", "a", "a%C3%A9", "A", "a_b", "~"):
-        one(store, Create(path))
-    assert names(store) == ["A", "a", "a%C3%A9", "a/b", "a_b", "a~", "b", "~"]
-    assert names(store, prefix="a") == ["a", "a%C3%A9", "a/b", "a_b", "a~"]
-    assert names(store, prefix="a%") == ["a%C3%A9"], "no character of a prefix stands for others"
-    assert names(store, prefix="a_") == ["a_b"]
-    assert names(store, prefix="c") == []
-
-
-@pytest.mark.parametrize("limit", [1, 2, 3, 7, 8])
-def test_pages_follow_each_other_without_gap_or_overlap(store: Store, limit: int) -> None:
-    wanted = [f"s/{number}" for number in range(7)]
-    run(store, *[Create(path) for path in [*wanted, "r", "t"]])
-    pages = [names(store, "s/", "", limit)]
-    while len(pages[-1]) == limit:
-        pages.append(names(store, "s/", pages[-1][-1], limit))
-    assert [path for page in pages for path in page] == wanted
-
-
-def test_a_list_says_what_stat_says(store: Store) -> None:
-    run(store, Create("s", JSON, data=b"1,", ttl_seconds=10), Create("over", expires_at=NOW))
-    one(store, Append("s", b"2,"))
-    run(store, Create("source", data=b"abc"), Create("fork", fork=Fork("source")))
-    one(store, Delete("source"))
-    listed = store.list_streams("", "", MANY, NOW)
-    assert [one.path for one in listed] == ["fork", "s", "source"]
-    assert listed == [stat(store, one.path) for one in listed]
-    assert listed[2].deleted
-    assert store.list_streams("s", "", MANY, NOW + 10) == [listed[2]], "its lifetime is over"
-
-
-def test_inspect(store: Store) -> None:
-    one(store, Heartbeat("node", NOW + 10))
-    one(store, Create("s", data=b"abc", owner="node"))
-    one(store, Append("s", b"de", owner="node", producer=Producer("p", 3, 0)))
-    one(store, Append("s", b"f", owner="node", producer=Producer("p", 3, 1)))
-    run(store, Create("f", data=b"!!", fork=Fork("s", 4)))
-    found = store.inspect("s", NOW)
-    assert found is not None
-    assert found.stream == stat(store, "s")
-    assert (found.producers, found.forks) == ((Producer("p", 3, 1),), ("f",))
-    assert (found.stored_bytes, found.lease_expires_at) == (6, NOW + 10)
-    assert 1 <= found.rows <= 3
-    fork = store.inspect("f", NOW)
-    assert fork is not None
-    assert (fork.stored_bytes, fork.stream.tail) == (2, 6), "what it inherits is stored elsewhere"
-    assert (fork.producers, fork.forks, fork.lease_expires_at) == ((), (), None)
-    assert store.inspect("nowhere", NOW) is None
-
-
-def test_the_store_knows_its_size(store: Store) -> None:
-    before = store.size()
-    one(store, Create("s", data=bytes(1 << 20)))
-    assert store.size() >= before + (1 << 20)

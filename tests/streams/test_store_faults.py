@@ -168,8 +168,8 @@ def test_after_a_write_error_nothing_is_written_until_a_restart(tmp_path: Path) 
 
 
 @pytest.mark.anyio
-async def test_a_log_tells_of_a_failed_write_and_shows_nothing_of_it(url: str) -> None:
-    async with await Log.open(url) as log:
+async def test_a_log_tells_of_a_failed_write_and_shows_nothing_of_it(tmp_path: Path) -> None:
+    async with await Log.open(f"sqlite:///{tmp_path / 'store'}") as log:
         store = log._store
         assert isinstance(store, SqliteStore)
         await log.transact(Create("s", data=b"kept"))

@@ -18,9 +18,11 @@ from durable_streams_server._errors import (
     OffsetOutOfRangeError,
     StorageError,
     StoreBrokenError,
+    StoreDriverError,
     StoreFormatError,
     StoreFullError,
     StoreLockedError,
+    StoreUrlError,
     StreamGoneError,
     StreamNotFoundError,
 )
@@ -64,7 +66,6 @@ from durable_streams_server._reader import Reader
 from durable_streams_server._server import StreamsServer, create_app
 from durable_streams_server._serving import LOOPBACK_HOSTS, BindError, bind, run, serve
 from durable_streams_server._subscriptions import Subscriptions, SubscriptionSettings
-from durable_streams_server._url import StoreUrlError
 from durable_streams_server._webhook_policy import OriginPatternError, WebhookPolicy
 
 __all__ = [
@@ -109,6 +110,7 @@ __all__ = [
     "StaleEpoch",
     "StorageError",
     "StoreBrokenError",
+    "StoreDriverError",
     "StoreFormatError",
     "StoreFullError",
     "StoreLockedError",

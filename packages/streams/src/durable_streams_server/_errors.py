@@ -7,6 +7,8 @@ LogError
 ├── LogClosedError          the log was shut down
 └── StorageError            the store refused or failed
     ├── StoreLockedError    another process owns the store file
+    ├── StoreUrlError       the URL names no store that we know
+    ├── StoreDriverError    the package that talks to this kind of store is not installed
     ├── StoreFullError      there is no room for more
     ├── StoreBrokenError    it failed in a way that only a restart can look into
     └── StoreFormatError    the file is not a store of ours, or of a newer version
@@ -64,6 +66,41 @@ class LogClosedError(LogError):
 
 class StorageError(LogError):
     """The store could not do what it was asked; nothing of the operation was written."""
+
+
+class StoreUrlError(StorageError):
+    """The URL names no store that this version can open."""
+
+    def __init__(self, url: str, reason: str | None = None) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(url, reason)
+
+    def __str__(self) -> str:
+        # Without what comes after the scheme: there may be a password in it.
+        scheme = self.url.partition(":")[0][:20]
+        if self.reason is not None:
+            return f"the store's URL ({scheme}://...) cannot be used: {self.reason}"
+        return (
+            f"a URL that begins with {scheme!r} is not a store: use sqlite:///relative/file,"
+            f" sqlite:////absolute/file, sqlite:// for one in memory,"
+            f" or postgresql://user@host/database"
+        )
+
+
+class StoreDriverError(StorageError):
+    """The package that talks to this kind of store is not installed."""
+
+    def __init__(self, kind: str, driver: str, extra: str) -> None:
+        self.kind = kind
+        self.driver = driver
+        self.extra = extra
+        super().__init__(kind, driver, extra)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kind} needs {self.driver}, which is not installed: pip install '{self.extra}'"
+        )
 
 
 class StoreLockedError(StorageError):

@@ -30,6 +30,7 @@ from durable_streams_server._model import (
 )
 from durable_streams_server._plan import Effects
 from durable_streams_server._reader import MAX_READ_BYTES, Reader, ReadSide
+from durable_streams_server._shared import SharedReads
 from durable_streams_server._stats import Batch, OnBatch, Stats
 from durable_streams_server._store import Commit, Store
 from durable_streams_server._url import open_store
@@ -70,7 +71,7 @@ class Log:
         self._end: asyncio.Task[None] | None = None
         self._failure: StorageError | None = None
         self._listener: Callable[[Effects], None] | None = None
-        self._reads = ReadSide(store, clock)
+        self._reads = _reads_of(store, clock)
         self._submitted: list[Request] = []
         self._observers: tuple[OnBatch, ...] = (self.stats.add,)
         self._writer = Writer(store, self._deliver, clock, self._observe)
@@ -84,7 +85,10 @@ class Log:
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> Self:
-        """Open the store of a URL (``sqlite:///FILE``; ``sqlite://`` is in memory).
+        """Open the store of a URL.
+
+        ``sqlite:///FILE`` is a file, ``sqlite://`` is in memory, ``postgresql://...`` a database
+        that any number of logs may have open.
 
         Raises:
             StoreUrlError: the URL names no store we know.
@@ -108,6 +112,9 @@ class Log:
             asyncio.create_task(log._every(lease_seconds / 3, "renewing the lease", log._beat)),
             asyncio.create_task(log._every(SWEEP_SECONDS, "removing expired streams", log.sweep)),
         ]
+        if isinstance(log._reads, SharedReads) and opened.peers is not None:
+            poll = log._every(opened.peers.poll_seconds, "looking for news", log._reads.poll)
+            log._chores.append(asyncio.create_task(poll))
         return log
 
     async def close(self) -> None:
@@ -129,6 +136,9 @@ class Log:
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
+        if self._store.peers is not None:
+            # What this node still owns is for the others to end, and they need not wait for it.
+            self._submitted.append(Request((Heartbeat(self.node_id, self._clock()),), None))
         self._hand_over()
         await asyncio.wrap_future(self._writer.stop())
         await self._reads.close()
@@ -346,6 +356,11 @@ def _settle(
         future.set_exception(result)
     else:
         future.set_result(result)
+
+
+def _reads_of(store: Store, clock: Callable[[], float]) -> ReadSide:
+    peers = store.peers
+    return ReadSide(store, clock) if peers is None else SharedReads(store, peers, clock)
 
 
 def _close_unwanted(opening: asyncio.Future[Store]) -> None:

@@ -108,15 +108,19 @@ class ReadSide:
         tail = self._tail(path)
         tail.readers += 1
         try:
-            if tail.stream is None and not tail.deleted:
-                found = await self.in_thread(lambda: self._store.stat(path, self.clock()))
-                if found is not None:
-                    tail.load(found)
+            await self.load(tail)
             self._check(tail, position)
         except BaseException:
             self.leave(tail)
             raise
         return tail
+
+    async def load(self, tail: Tail) -> None:
+        """Have the tail know its stream."""
+        if tail.stream is None and not tail.deleted:
+            found = await self.in_thread(lambda: self._store.stat(tail.path, self.clock()))
+            if found is not None:
+                tail.load(found)
 
     def _check(self, tail: Tail, position: int) -> None:
         stream = tail.stream

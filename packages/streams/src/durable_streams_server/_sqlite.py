@@ -69,6 +69,7 @@ class SqliteStore:
 
     def __init__(self, file: Path | None) -> None:
         self.file = file
+        self.peers = None
         if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
             wanted = ".".join(map(str, MINIMUM_SQLITE))
             raise StorageError(f"SQLite {wanted} or newer is needed, not {sqlite3.sqlite_version}")

@@ -21,12 +21,36 @@ class Commit:
     effects: Effects
 
 
+Changed = Callable[[frozenset[int] | None], None]
+"""Called with ids of streams that another process has changed, or None: it might be any."""
+
+
+class Peers(Protocol):
+    """What a log has to know when other processes write to its store as well."""
+
+    poll_seconds: float
+    """After so long somebody who waits for news looks for them, told or not."""
+
+    def stats(self, paths: Sequence[str]) -> dict[str, StreamInfo]:
+        """The streams at these paths as they are now, by path; blocking, from any thread."""
+
+    def watch(self, changed: Changed) -> None:
+        """Call ``changed`` soon after changes, in some thread, until the store is closed.
+
+        That is a hint and no promise: it may never come, come late, or for nothing.
+        """
+
+
 class Store(Protocol):
     """Blocking storage. `commit` and `control` are called from one thread, the rest from any.
 
     Every method raises `StorageError` when the store fails; a failed `commit` has written
     nothing.
     """
+
+    @property
+    def peers(self) -> Peers | None:
+        """How to learn what others write; None when this process has the store for itself."""
 
     def commit(self, groups: Sequence[Sequence[Operation]], now: float) -> Commit:
         """Decide and write a batch in one durable transaction; ``now`` in epoch seconds."""

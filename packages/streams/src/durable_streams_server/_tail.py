@@ -58,12 +58,20 @@ class Tail:
             self.stream = stream
             self._start = stream.tail
 
+    def refresh(self, stream: StreamInfo) -> None:
+        """The store has told how the stream is; other processes write to it as well."""
+        known = self.stream
+        if known is not None and known._replace(touched_at=stream.touched_at) == stream:
+            self.stream = stream  # nothing that anybody waits for
+        elif known is None or known.id != stream.id or not _is_later(known, stream):
+            self._change(stream, stream.tail)
+            self.wake()
+
     def publish(self, stream: StreamInfo, start: int, data: bytes) -> None:
         """A commit has changed the stream: ``data`` are its new bytes at ``start``."""
-        if self.stream is None or self.stream.id != stream.id:
-            self._restart(start)
-        self.stream = stream
-        self.deleted = False
+        if self.stream is not None and _is_later(self.stream, stream):
+            return  # the store has told of a later commit of another process already
+        self._change(stream, start)
         if data:
             self._chunks.append(data)
             self._ends.append(start + len(data))
@@ -72,6 +80,14 @@ class Tail:
                 self._size -= len(self._chunks.popleft())
                 self._start = self._ends.popleft()
         self.wake()
+
+    def _change(self, stream: StreamInfo, start: int) -> None:
+        """Bytes that follow are at ``start``; the window begins anew if it does not end there."""
+        known = self.stream
+        if known is None or known.id != stream.id or known.tail != start:
+            self._restart(start)
+        self.stream = stream
+        self.deleted = False
 
     def publish_deleted(self) -> None:
         """A commit has removed the stream."""
@@ -129,3 +145,10 @@ class Tail:
             if not waiter.done():
                 waiter.set_result(None)
         self._waiters.clear()
+
+
+def _is_later(known: StreamInfo, stream: StreamInfo) -> bool:
+    """What is known is from a later commit: a tail, a closure and a deletion are never undone."""
+    if known.id != stream.id:
+        return known.id > stream.id
+    return (known.tail, known.closed, known.deleted) > (stream.tail, stream.closed, stream.deleted)

@@ -17,6 +17,7 @@ from durable_streams_server._logs import FORMATS, LEVELS, LoggedApp, configure, 
 from durable_streams_server._server import StreamsServer, create_app
 from durable_streams_server._serving import LOOPBACK_HOSTS, BindError, bind, run, serve
 from durable_streams_server._subscriptions import SubscriptionSettings
+from durable_streams_server._url import public_url
 from durable_streams_server._webhook_policy import OriginPatternError, WebhookPolicy
 
 logger = logging.getLogger("durable_streams_server")
@@ -38,7 +39,7 @@ EXIT_FAILED = 1
     "--store",
     default="sqlite:///durable-streams.sqlite",
     show_default=True,
-    help="sqlite:///FILE, or sqlite:// for one in memory.",
+    help="sqlite:///FILE, sqlite:// for one in memory, or postgresql://USER@HOST/DATABASE.",
 )
 @click.option(
     "--long-poll-timeout",
@@ -206,7 +207,7 @@ async def _serve(
     observe: Observe | None,
 ) -> None:
     def announce(url: str) -> None:
-        click.echo(f"durable-streams: {url}/v1/stream/ on {store}")
+        click.echo(f"durable-streams: {url}/v1/stream/ on {public_url(store)}")
         logger.info("serving", extra=fields(url=url, store=store.partition(":")[0]))
 
     with bind(host, port) as listener:

@@ -1,0 +1,265 @@
+"""The store for several nodes: one Postgres database, one truth.
+
+Nothing is remembered between batches, because another node may have changed it. A stream's bytes
+follow each other in the order of commits: whoever appends holds the lock on the stream's row.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TypeVar
+
+from sqlalchemy import Connection, select
+
+from durable_streams_server import _postgres_statements as sql
+from durable_streams_server import _schema as schema
+from durable_streams_server._errors import StorageError, StreamNotFoundError
+from durable_streams_server._json_mode import is_json
+from durable_streams_server._model import Inspection, Operation, StreamInfo
+from durable_streams_server._plan import Effects, is_expired
+from durable_streams_server._postgres_batch import Batch
+from durable_streams_server._postgres_database import (
+    BoundedConnection,
+    ConflictError,
+    ConnectionLostError,
+    Settings,
+    borrowed,
+    make_engine,
+    storage_errors,
+    with_fresh_connection,
+)
+from durable_streams_server._postgres_schema import prepare
+from durable_streams_server._postgres_wakeups import Wakeups
+from durable_streams_server._rows import (
+    SELECT_STREAMS,
+    inspect_stream,
+    is_over,
+    select_page,
+    stream_of_row,
+)
+from durable_streams_server._store import Changed, Commit, Peers
+
+T = TypeVar("T")
+
+ATTEMPTS = 8
+"""How often a batch is tried that other nodes get in the way of."""
+_PAUSE_SECONDS = 0.02
+
+
+class PostgresStore:
+    """A store in a Postgres database, for one of any number of nodes on it.
+
+    Raises:
+        StoreFormatError: the database is not fit for a store, or holds one of a newer version.
+        StorageError: the database cannot be reached, or refuses.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.poll_seconds = settings.poll
+        # How far the database's clock is ahead of ours: leases are kept in its time, so that
+        # nodes whose clocks differ agree on who is alive.
+        self._skew = 0.0
+        with ExitStack() as resources:
+            self._write_engine = make_engine(settings, 1)
+            resources.callback(self._write_engine.dispose)
+            self._read_engine = make_engine(settings, settings.pool_size)
+            resources.callback(self._read_engine.dispose)
+            with borrowed(self._write_engine) as connection:
+                prepare(connection, settings.name)
+                connection.execute(sql.FORGET_NODES)
+                for (clock,) in connection.execute(sql.SELECT_CLOCK):
+                    self._skew = clock - time.time()
+            self._wakeups = Wakeups(settings) if settings.notify else None
+            if self._wakeups is not None:
+                resources.callback(self._wakeups.close)
+            self._resources = resources.pop_all()
+
+    @property
+    def peers(self) -> Peers:
+        """See `Store.peers`."""
+        return self
+
+    def watch(self, changed: Changed) -> None:
+        """See `Peers.watch`."""
+        if self._wakeups is not None:
+            self._wakeups.listen(changed)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._resources.close()
+
+    # ------------------------------------------------------------------ writing
+
+    def commit(self, groups: Sequence[Sequence[Operation]], now: float) -> Commit:
+        """See `Store.commit`."""
+        if not any(groups):
+            return Commit([() for _ in groups], Effects())
+        commit = self._commit(groups, now)
+        if self._wakeups is not None:
+            self._wakeups.tell({*commit.effects.streams, *commit.effects.deleted})
+        return commit
+
+    def _commit(self, groups: Sequence[Sequence[Operation]], now: float) -> Commit:
+        attempt = 1
+        while True:
+            batch = Batch(groups, now, self._skew)
+            try:
+                with borrowed(self._write_engine) as connection:
+                    commit = batch.run(connection)
+            except ConflictError:
+                if attempt == ATTEMPTS:
+                    raise
+                time.sleep(random.uniform(0, _PAUSE_SECONDS * attempt))  # noqa: S311
+            except ConnectionLostError:
+                # Before the commit was sent nothing has happened; after that nobody knows.
+                if batch.sent or attempt > 1:
+                    raise
+                self._write_engine.dispose()
+            else:
+                self._skew = batch.skew
+                return commit
+            attempt += 1
+
+    def control(self, work: Callable[[Connection], T]) -> T:
+        """See `Store.control`."""
+        with_fresh_connection(self._write_engine, self._probe)
+        with storage_errors(), self._write_engine.connect() as connection:
+            connection.execution_options(isolation_level="READ COMMITTED")
+            with connection.begin():
+                return work(connection)
+
+    def _probe(self) -> None:
+        with borrowed(self._write_engine) as connection:
+            connection.execute("SELECT 1")
+
+    # ------------------------------------------------------------------ reading
+
+    def _query(self, work: Callable[[Connection], T]) -> T:
+        """The result of queries of SQLAlchemy."""
+
+        def attempt() -> T:
+            with storage_errors(), self._read_engine.connect() as connection:
+                return work(connection)
+
+        return with_fresh_connection(self._read_engine, attempt)
+
+    def _ask(self, work: Callable[[BoundedConnection], T]) -> T:
+        """The result of statements of the hot path."""
+
+        def attempt() -> T:
+            with borrowed(self._read_engine) as connection:
+                return work(connection)
+
+        return with_fresh_connection(self._read_engine, attempt)
+
+    def stat(self, path: str, now: float) -> StreamInfo | None:
+        """See `Store.stat`."""
+        stream = self.stats([path]).get(path)
+        return None if stream is None or is_expired(stream, now) else stream
+
+    def stats(self, paths: Sequence[str]) -> dict[str, StreamInfo]:
+        """See `Peers.stats`."""
+        rows = self._ask(
+            lambda connection: connection.execute(sql.SELECT_STREAMS, (list(paths),)).fetchall()
+        )
+        return {stream.path: stream for stream in map(sql.stream_of, rows)}
+
+    def read(self, stream: StreamInfo, position: int, max_bytes: int) -> bytes:
+        """See `Store.read`."""
+        joined = self._ask(lambda connection: _read(connection, stream, position, max_bytes))
+        return joined if is_json(stream.content_type) else joined[:max_bytes]
+
+    def owned(self) -> list[StreamInfo]:
+        """See `Store.owned`."""
+        query = SELECT_STREAMS.where(schema.streams.c.owner.is_not(None))
+        return self._query(lambda run: [stream_of_row(row) for row in run.execute(query)])
+
+    def orphans(self, now: float) -> list[StreamInfo]:
+        """See `Store.orphans`."""
+        streams, nodes = schema.streams.c, schema.nodes.c
+        living = select(nodes.node_id).where(nodes.expires_at > now + self._skew)
+        query = SELECT_STREAMS.where(streams.owner.is_not(None), streams.owner.not_in(living))
+        return self._query(lambda run: [stream_of_row(row) for row in run.execute(query)])
+
+    def expired(self, now: float) -> list[str]:
+        """See `Store.expired`."""
+        table = schema.streams.c
+        query = select(table.path).where(~table.deleted, is_over(now))
+        return self._query(lambda run: list(run.execute(query).scalars()))
+
+    def list_streams(self, prefix: str, after: str, limit: int, now: float) -> list[StreamInfo]:
+        """See `Store.list_streams`."""
+        return self._query(lambda run: select_page(run, prefix, after, limit, now))
+
+    def inspect(self, path: str, now: float) -> Inspection | None:
+        """See `Store.inspect`."""
+        stream = self.stat(path, now)
+        if stream is None:
+            return None
+        nodes = schema.nodes.c
+        query = select(nodes.expires_at).where(nodes.node_id == stream.owner)
+
+        def look(run: Connection) -> Inspection:
+            lease = run.execute(query).scalar()
+            return inspect_stream(run, stream, None if lease is None else lease - self._skew)
+
+        return self._query(look)
+
+    def size(self) -> int:
+        """See `Store.size`."""
+        return self._ask(_size)
+
+
+def _read(
+    connection: BoundedConnection, stream: StreamInfo, position: int, max_bytes: int
+) -> bytes:
+    pieces: list[bytes] = []
+    reached, size = position, 0
+    while reached < stream.tail and size < max_bytes:
+        holder, limit = _holder(connection, stream, reached)
+        piece = _read_rows(connection, holder, reached, limit, max_bytes - size)
+        pieces.append(piece)
+        reached, size = reached + len(piece), size + len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _holder(
+    connection: BoundedConnection, stream: StreamInfo, position: int
+) -> tuple[StreamInfo, int]:
+    """Which stream of a chain of forks stores the byte at a position, and up to where."""
+    limit = stream.tail
+    while position < stream.fork_position:
+        limit = min(limit, stream.fork_position)
+        row = connection.execute(sql.SELECT_STREAMS, ([stream.forked_from],)).fetchone()
+        if row is None:
+            raise StreamNotFoundError(stream.path)
+        stream = sql.stream_of(row)
+    return stream, limit
+
+
+def _read_rows(
+    connection: BoundedConnection, stream: StreamInfo, position: int, limit: int, max_bytes: int
+) -> bytes:
+    """Bytes of one stream's own rows from ``position``: whole rows, but none past ``limit``."""
+    wanted = min(limit, position + max_bytes)
+    row = connection.execute(
+        sql.SELECT_BYTES,
+        {"id": stream.id, "from": position, "to": wanted},
+        binary=True,
+    ).fetchone()
+    begin, end, size, data = row or (None, None, None, None)
+    if begin is None and connection.execute(sql.SELECT_ID, (stream.id,)).fetchone() is None:
+        raise StreamNotFoundError(stream.path)
+    if begin is None or begin > position or end < wanted or size != end - begin:
+        raise StorageError(
+            f"bytes {position} to {wanted} of {stream.path!r} are not all there: some are missing"
+        )
+    found: bytes = data[position - begin : limit - begin]
+    return found
+
+
+def _size(connection: BoundedConnection) -> int:
+    row = connection.execute(sql.SELECT_SIZE).fetchone()
+    size: int = row[0] if row else 0
+    return size
