@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from bench import append, live, relay
+from bench import append, catch_up, live, many, relay
 from bench.processes import ROOT, BenchmarkError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bench.figures import Figures
 
 OUTPUT = ROOT / ".cache" / "bench"
-PARTS = ("append", "fan-out", "streams", "relay", "first-byte")
+PARTS = ("append", "fan-out", "streams", "catch-up", "many", "relay", "first-byte")
 
 
 def main() -> int:
@@ -41,6 +41,8 @@ def main() -> int:
         "append": lambda folder: append.run(folder, rounds=rounds, seconds=seconds),
         "fan-out": lambda folder: live.run_fan_out(folder, rounds=rounds, seconds=live_seconds),
         "streams": lambda folder: live.run_relay(folder, rounds=rounds, seconds=live_seconds),
+        "catch-up": lambda folder: catch_up.run(folder, passes=rounds + 2),
+        "many": lambda folder: many.run(folder, seconds=10.0),
         "relay": lambda folder: relay.run(folder, seconds=2 * seconds),
         "first-byte": lambda folder: relay.run_first_byte(folder, requests=40 * round(seconds)),
     }

@@ -44,7 +44,12 @@ def is_whole(answer: bytes) -> bool:
         return False
     if answer[9:10] != b"2":
         raise RuntimeError(f"the server refused an append: {answer[:500]!r}")
-    return answer[9:12] == b"204" or len(answer) >= end + 4 + content_length(answer[:end])
+    head = answer[:end].lower()
+    if head[9:12] == b"204":
+        return True
+    if b"\r\ntransfer-encoding: chunked" in head:
+        return answer.endswith(b"0\r\n\r\n")
+    return len(answer) >= end + 4 + content_length(head)
 
 
 def content_length(head: bytes) -> int:
