@@ -18,11 +18,17 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from streams.postgres import database
 
 HERE = Path(__file__).parent
 KNOWN_GAPS = HERE / "known_gaps.txt"
@@ -46,11 +52,23 @@ def main() -> int:
     parser.add_argument("--reference", action="store_true", help="try the npm server instead")
     parser.add_argument("--only", metavar="TEXT", help="run the tests whose name contains TEXT")
     parser.add_argument("--write-gaps", action="store_true", help="list what fails now as gaps")
+    parser.add_argument("--store", choices=STORES, help="one kind of store instead of each")
     options = parser.parse_args()
+    if options.reference:
+        return try_server("the npm server", reference_command, options)
+    failed = 0
+    for store in [options.store] if options.store else STORES:
+        with STORES[store]() as url:
+            failed += try_server(store, partial(our_command, url), options)
+    return min(failed, 1)
+
+
+def try_server(name: str, command: Callable[[int], list[str]], options: argparse.Namespace) -> int:
+    """Run the suite against one server and return the exit code."""
+    print(f"conformance: {name}")
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         port = free_port()
-        command = reference_command(port) if options.reference else our_command(port, Path(folder))
-        with running(command, port, Path(folder) / "server.log"):
+        with running(command(port), port, Path(folder) / "server.log"):
             results = run_suite(port, Path(folder), options.only)
     if options.write_gaps:
         write_gaps(results)
@@ -58,12 +76,35 @@ def main() -> int:
     return report(results, gaps, partial=options.only is not None)
 
 
-def our_command(port: int, folder: Path) -> list[str]:
+@contextlib.contextmanager
+def new_file() -> Iterator[str]:
+    """Give the URL of a new store file."""
+    with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
+        yield f"sqlite:///{folder}/conformance.sqlite"
+
+
+@contextlib.contextmanager
+def new_database() -> Iterator[str]:
+    """Give the URL of a store in a Postgres database that is there for this run only."""
+    try:
+        with database() as made:
+            yield made.url
+    except pytest.skip.Exception as error:
+        sys.exit(f"error: {error}; try one kind of store with --store sqlite")
+
+
+STORES: dict[str, Callable[[], contextlib.AbstractContextManager[str]]] = {
+    "sqlite": new_file,
+    "postgres": new_database,
+}
+
+
+def our_command(store: str, port: int) -> list[str]:
     """Return the command of our server on a new store."""
     return [
         str(Path(sys.executable).with_name("durable-streams")),
         *("serve", "--host", "127.0.0.1", "--port", str(port)),
-        *("--store", f"sqlite:///{folder / 'conformance.sqlite'}"),
+        *("--store", store),
         *("--long-poll-timeout", str(LONG_POLL_MS / 1000)),
         *("--webhook-allow", "http://127.0.0.1:*"),
     ]
