@@ -47,6 +47,16 @@ class Reply(Head):
         return json.loads(self.body)
 
 
+def request_bytes(method: str, target: str, body: bytes | None, headers: dict[str, str]) -> bytes:
+    """A request as it goes over the wire; ``_`` in the names of headers is a hyphen."""
+    lines = [f"{method} {target} HTTP/1.1", "Host: streams.test"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    if body is not None:
+        lines.append(f"Content-Length: {len(body)}")
+    text = "\r\n".join([*lines, "", ""])
+    return text.encode("latin-1") + (body or b"")
+
+
 class BodyCutError(Exception):
     """The connection ended in the middle of the body."""
 
@@ -77,12 +87,7 @@ class Connection:
     async def request(
         self, method: str, target: str, body: bytes | None = None, /, **headers: str
     ) -> None:
-        lines = [f"{method} {target} HTTP/1.1", "Host: streams.test"]
-        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        if body is not None:
-            lines.append(f"Content-Length: {len(body)}")
-        text = "\r\n".join([*lines, "", ""])
-        await self.send(text.encode("latin-1") + (body or b""))
+        await self.send(request_bytes(method, target, body, headers))
 
     async def head(self) -> Head:
         """The status line and headers of the next answer."""

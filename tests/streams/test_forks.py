@@ -237,8 +237,9 @@ JSON_SOURCE = b'1,{"a":[1,2]},"x,3,",45,'
 BOUNDARIES = {0, 2, 14, 21, 24}
 
 
-@pytest.mark.parametrize("position", range(len(JSON_SOURCE) + 1))
-async def test_a_fork_does_not_cut_a_message_in_two(position: int) -> None:
+@pytest.mark.parametrize("further", [{}, {"Stream_Fork_Sub_Offset": "1"}])
+@pytest.mark.parametrize("position", range(len(JSON_SOURCE)))
+async def test_a_fork_does_not_cut_a_message_in_two(position: int, further: dict[str, str]) -> None:
     async with served() as server:
         await server.log.transact(Create("s", "application/json", data=JSON_SOURCE[:14]))
         await server.log.transact(Append("s", JSON_SOURCE[14:]))
@@ -247,11 +248,25 @@ async def test_a_fork_does_not_cut_a_message_in_two(position: int) -> None:
             Content_Type="application/json",
             Stream_Forked_From="/v1/stream/s",
             Stream_Fork_Offset=format_offset(position),
+            **further,
         )
         if position in BOUNDARIES:
             assert reply.status == 201
             fork = await server.log.read("fork")
-            assert fork.data == JSON_SOURCE[:position]
+            end = min(one for one in BOUNDARIES if one > position) if further else position
+            assert fork.data == JSON_SOURCE[:end]
         else:
             assert (reply.status, reply.json()["error"]["code"]) == (400, "invalid_offset")
             assert await server.log.stat("fork") is None
+
+
+async def test_a_fork_is_confirmed_when_its_source_is_gone() -> None:
+    asked = {"Stream_Forked_From": "/v1/stream/s", "Stream_Fork_Offset": format_offset(1)}
+    async with served() as server:
+        await server.put("s", b"abc")
+        assert (await server.put("fork", Stream_Closed="true", **asked)).status == 201
+        assert (await server.ask("DELETE", "s")).status == 204
+        again = await server.put("fork", Stream_Closed="true", **asked)
+        assert (again.status, again["stream-next-offset"]) == (200, format_offset(1))
+        assert (await server.put("fork", **asked)).status == 409
+        assert (await server.put("new", **asked)).status == 409

@@ -173,9 +173,9 @@ class StreamsApp:
         source = await log.stat(source_path)
         if source is None:
             raise StreamNotFoundError(source_path)
-        if source.deleted:
-            return Create(path, fork=Fork(source_path))  # refused by the log, which knows how
         create = parse_create(path, exchange.headers, body, source.content_type)
+        if source.deleted:  # refused by the log, unless it is the same request again
+            return replace(create, fork=Fork(source_path, request.position))
         return replace(create, fork=await resolve_fork(log, source, request))
 
     async def _stat(self, log: Log, path: str) -> Answer:

@@ -14,10 +14,13 @@ async def resolve_fork(log: Log, source: StreamInfo, request: ForkRequest) -> Fo
     fork; that one makes sure that the source is still the same stream.
 
     Raises:
-        RequestError: the sub-offset counts further than the source goes.
+        RequestError: the offset is in the middle of a message, or the sub-offset counts further
+            than the source goes.
         StreamNotFoundError: the source was deleted meanwhile.
     """
     position = request.position
+    if position is not None and is_json(source.content_type):
+        await _check_boundary(log, source, position)
     if position is not None and request.sub_offset:
         if is_json(source.content_type):
             position = await _after_messages(log, source, position, request.sub_offset)
@@ -25,8 +28,6 @@ async def resolve_fork(log: Log, source: StreamInfo, request: ForkRequest) -> Fo
             position += request.sub_offset
         if position > source.tail:
             raise _beyond(request)
-    elif position is not None and is_json(source.content_type):
-        await _check_boundary(log, source, position)
     return Fork(source.path, position, source.id)
 
 
