@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -227,6 +228,16 @@ async def test_a_head_that_comes_slowly_is_served(unit: float) -> None:
         await asyncio.sleep(0.6 * unit)
         await connection.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         assert (await connection.reply()).status == 204
+
+
+async def test_a_body_that_nobody_waits_for_has_an_end(unit: float) -> None:
+    """It was refused before it was there: its client may not keep the connection by the byte."""
+    limits = replace(PATIENT, body_wait=0.2 * unit)
+    async with served(limits) as server, server.connect() as connection:
+        await connection.request("TRACE", "/v1/stream/s", None, Content_Length="1000")
+        assert (await connection.reply()).status == 405
+        await connection.send(b"x")
+        assert await connection.ended() == b""
 
 
 # --------------------------------------------------------------------------- live answers

@@ -75,7 +75,12 @@ class GuardedProtocol(HttpToolsProtocol):
             self._be_patient_no_more()
 
     def _is_incomplete(self) -> bool:
-        return self._head_bytes is not None
+        return self._head_bytes is not None or self._is_answered_early()
+
+    def _is_answered_early(self) -> bool:
+        """The request was answered before the end of its body, which is still to come."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is not None and cycle.more_body and cycle.response_complete
 
     def _wait_for_more(self) -> None:
         if self._head_bytes is not None and self._head_bytes > self._limits.headers:
@@ -85,6 +90,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         self._patience = None
+        if self._is_answered_early():
+            self.transport.close()
+            return
         self._refuse(ErrorCode.REQUEST_TIMEOUT, "the request did not arrive within the time limit")
 
     def _be_patient_no_more(self) -> None:
@@ -212,6 +220,7 @@ class _AppendCycle:
 
     __slots__ = ("body", "disconnected", "headers", "keep_alive", "response_complete")
     message_event = _NobodyWaits()
+    more_body = False  # what is here is no body that uvicorn waits for
 
     def __init__(self, headers: Headers) -> None:
         self.headers = headers
@@ -238,7 +247,7 @@ class StreamsProtocol(GuardedProtocol):
     # ------------------------------------------------------------------ receiving
 
     def _is_incomplete(self) -> bool:
-        return self._head_bytes is not None or self._append is not None
+        return self._append is not None or super()._is_incomplete()
 
     def on_message_begin(self) -> None:
         """Parser callback: the first bytes of a request. No scope yet: an append needs none."""
