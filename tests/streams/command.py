@@ -41,7 +41,7 @@ class ServeProcess(Client):
         self._process: subprocess.Popen[str]
 
     async def __aenter__(self) -> Self:
-        line = await asyncio.to_thread(self._start)
+        self.line = line = await asyncio.to_thread(self._start)
         assert line.startswith("durable-streams: http://127.0.0.1:"), line + self.errors()
         self.port = int(line.split("/v1/")[0].rpartition(":")[2])
         return self

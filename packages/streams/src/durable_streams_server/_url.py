@@ -31,7 +31,7 @@ def is_shared(url: str) -> bool:
     return url.partition("://")[0] in ("postgres", "postgresql", "postgresql+psycopg")
 
 
-def public_url(url: str) -> str:
+def public_name(url: str) -> str:
     """The URL without what nobody else may see."""
     scheme, separator, rest = url.partition("://")
     place = rest.partition("?")[0].rpartition("@")[2]

@@ -13,7 +13,7 @@ from durable_streams_server._cli._tail import tail_command
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="durable-streams-server")
 def main() -> None:
-    """A Durable Streams server: append-only logs over HTTP, on one SQLite file."""
+    """A Durable Streams server: append-only logs over HTTP, on SQLite or Postgres."""
 
 
 for _command in (

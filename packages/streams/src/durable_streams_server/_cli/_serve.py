@@ -1,6 +1,7 @@
 """``durable-streams serve``: the server as a command."""
 
 import logging
+import socket
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -17,8 +18,9 @@ from durable_streams_server._logs import FORMATS, LEVELS, LoggedApp, configure, 
 from durable_streams_server._server import StreamsServer, create_app
 from durable_streams_server._serving import LOOPBACK_HOSTS, BindError, bind, run, serve
 from durable_streams_server._subscriptions import SubscriptionSettings
-from durable_streams_server._url import public_url
+from durable_streams_server._url import is_shared, public_name
 from durable_streams_server._webhook_policy import OriginPatternError, WebhookPolicy
+from durable_streams_server._workers import run_workers
 
 logger = logging.getLogger("durable_streams_server")
 
@@ -103,6 +105,13 @@ EXIT_FAILED = 1
     is_flag=True,
     help="OpenTelemetry spans of requests and commits; needs the extra otel.",
 )
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Server processes on one port; several need a Postgres store.",
+)
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine, without any secret.")
 def serve_command(
     *,
@@ -119,9 +128,11 @@ def serve_command(
     log_format: str,
     log_level: str,
     otel: bool,
+    workers: int,
     insecure: bool,
 ) -> None:
     """Serve streams until interrupted."""
+    _check_workers(workers, store)
     if host not in LOOPBACK_HOSTS and not insecure:
         raise click.UsageError(
             f"--host {host} would let anybody on the network write and delete streams: there is no"
@@ -134,10 +145,33 @@ def serve_command(
     configure(log_format, log_level)
     observe = _observer(otel=otel, requests=log_level == "debug")
     try:
-        run(lambda: _serve(host, port, store, make_app, observe))
-    except (BindError, LogError) as error:
-        click.echo(f"durable-streams: {error}", err=True)
-        sys.exit(EXIT_FAILED)
+        listener = bind(host, port)
+    except BindError as error:
+        sys.exit(_failed(error))
+
+    def work(number: int) -> int:
+        name = public_name(store) + (f" (worker {number} of {workers})" if workers > 1 else "")
+        try:
+            run(lambda: _serve(listener, store, name, make_app, observe))
+        except LogError as error:
+            return _failed(error)
+        return 0
+
+    with listener:
+        sys.exit(run_workers(workers, work) if workers > 1 else work(1))
+
+
+def _failed(error: Exception) -> int:
+    click.echo(f"durable-streams: {error}", err=True)
+    return EXIT_FAILED
+
+
+def _check_workers(workers: int, store: str) -> None:
+    if workers > 1 and not is_shared(store):
+        raise click.UsageError(
+            f"--workers {workers}: a SQLite store belongs to one process. Run one worker, or give"
+            f" them a database with --store postgresql://USER@HOST/DATABASE"
+        )
 
 
 def _access(host: str, admin: bool | None, token: str | None) -> AdminAccess | None:  # noqa: FBT001 - three answers to one question
@@ -200,33 +234,32 @@ def _public_url(url: str | None) -> str | None:
 
 
 async def _serve(
-    host: str,
-    port: int,
+    listener: socket.socket,
     store: str,
+    name: str,
     make_app: Callable[[Log], StreamsServer],
     observe: Observe | None,
 ) -> None:
     def announce(url: str) -> None:
-        click.echo(f"durable-streams: {url}/v1/stream/ on {public_url(store)}")
+        click.echo(f"durable-streams: {url}/v1/stream/ on {name}")
         logger.info("serving", extra=fields(url=url, store=store.partition(":")[0]))
 
-    with bind(host, port) as listener:
-        async with await Log.open(store) as log:
+    async with await Log.open(store) as log:
 
-            async def send_readers_home() -> None:
-                logger.info("taking leave", extra=fields(readers=len(log.readers())))
-                log.release_readers()
+        async def send_readers_home() -> None:
+            logger.info("taking leave", extra=fields(readers=len(log.readers())))
+            log.release_readers()
 
-            app = make_app(log)
-            await app.startup()
-            try:
-                await serve(
-                    app if observe is None else observe(app),
-                    listener,
-                    drain=send_readers_home,
-                    on_ready=announce,
-                    appends=app.streams if observe is None else None,
-                )
-            finally:
-                await app.shutdown()
+        app = make_app(log)
+        await app.startup()
+        try:
+            await serve(
+                app if observe is None else observe(app),
+                listener,
+                drain=send_readers_home,
+                on_ready=announce,
+                appends=app.streams if observe is None else None,
+            )
+        finally:
+            await app.shutdown()
     logger.info("stopped")
