@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=OUTPUT / "results.json")
     parser.add_argument("--folder", type=Path, default=OUTPUT, help="where the stores lie")
     options = parser.parse_args()
-    rounds, seconds, live_seconds = (1, 3.0, 4.0) if options.quick else (3, 4.0, 4.0)
+    rounds, seconds, live_seconds = (1, 2.0, 3.0) if options.quick else (3, 3.0, 3.0)
     parts: dict[str, Callable[[Path], Figures]] = {
         "append": lambda folder: append.run(folder, rounds=rounds, seconds=seconds),
         "fan-out": lambda folder: live.run_fan_out(folder, rounds=rounds, seconds=live_seconds),
