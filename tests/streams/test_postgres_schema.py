@@ -18,7 +18,7 @@ from durable_streams_server import (
 from durable_streams_server._postgres_database import SCHEMA, parse_settings
 from durable_streams_server._postgres_migrations import MIGRATIONS
 from durable_streams_server._postgres_schema import metadata
-from durable_streams_server._url import open_store, public_name
+from durable_streams_server._url import open_store, store_name
 from streams.test_store import closing, content, one
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def test_what_a_url_says() -> None:
     assert settings.url.query["sslmode"] == "require"
     assert "poll" not in settings.url.query
     assert (settings.url.password, settings.url.port) == ("p@ss", 1)
-    assert public_name(url) == "postgres://host:1/db"
+    assert store_name(url) == "postgres://host:1/db"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:1", "host.invalid"])

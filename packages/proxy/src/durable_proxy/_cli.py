@@ -14,7 +14,16 @@ from durable_proxy._egress import Egress, EgressError
 from durable_proxy._settings import Settings, SettingsError, load_settings
 from durable_proxy._start_request import Limits
 from durable_proxy._upstream import Timeouts
-from durable_streams_server import LOOPBACK_HOSTS, BindError, Log, LogError, bind, run, serve
+from durable_streams_server import (
+    LOOPBACK_HOSTS,
+    BindError,
+    Log,
+    LogError,
+    bind,
+    run,
+    serve,
+    store_name,
+)
 
 EXIT_FAILED = 1
 """The proxy could not start; click itself exits with 2 for a wrong command line."""
@@ -34,7 +43,10 @@ def main() -> None:
 @main.command("serve")
 @click.option("--host", help="Address to listen on.  [PROXY_HOST; 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="0: any.  [PROXY_PORT; 4000]")
-@click.option("--store", help="sqlite:///FILE  [DATABASE_URL; sqlite:///durable-proxy.sqlite]")
+@click.option(
+    "--store",
+    help="sqlite:///FILE or postgresql://...  [DATABASE_URL; sqlite:///durable-proxy.sqlite]",
+)
 @click.option(
     "--allow",
     multiple=True,
@@ -111,7 +123,7 @@ async def _serve(settings: Settings, *, allow_any_upstream: bool) -> None:
 
 
 def _announce(url: str, *, store: str, nothing_allowed: bool) -> None:
-    click.echo(f"durable-proxy: {url} on {store}")
+    click.echo(f"durable-proxy: {url} on {store_name(store)}")
     if nothing_allowed:
         click.echo(f"durable-proxy: {NOTHING_ALLOWED}", err=True)
 

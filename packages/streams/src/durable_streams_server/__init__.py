@@ -66,6 +66,7 @@ from durable_streams_server._reader import Reader
 from durable_streams_server._server import StreamsServer, create_app
 from durable_streams_server._serving import LOOPBACK_HOSTS, BindError, bind, run, serve
 from durable_streams_server._subscriptions import Subscriptions, SubscriptionSettings
+from durable_streams_server._url import store_name
 from durable_streams_server._webhook_policy import OriginPatternError, WebhookPolicy
 
 __all__ = [
@@ -133,4 +134,5 @@ __all__ = [
     "run",
     "send_raw",
     "serve",
+    "store_name",
 ]

@@ -11,7 +11,8 @@ LogError
     ├── StoreDriverError    the package that talks to this kind of store is not installed
     ├── StoreFullError      there is no room for more
     ├── StoreBrokenError    it failed in a way that only a restart can look into
-    └── StoreFormatError    the file is not a store of ours, or of a newer version
+    ├── StoreFormatError    the file is not a store of ours, or of a newer version
+    └── CopyRefusedError    the store to copy to has another stream at the path
 """
 
 
@@ -146,3 +147,17 @@ class StoreFormatError(StorageError):
 
     def __str__(self) -> str:
         return f"{self.file} cannot be used as a store: {self.reason}"
+
+
+class CopyRefusedError(StorageError):
+    """The other store has another stream at the path; it is left as it is."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(path)
+
+    def __str__(self) -> str:
+        return (
+            f"the store to copy to has another stream at {self.path!r}: delete it there, or copy"
+            f" to an empty store"
+        )

@@ -31,8 +31,8 @@ def is_shared(url: str) -> bool:
     return url.partition("://")[0] in ("postgres", "postgresql", "postgresql+psycopg")
 
 
-def public_name(url: str) -> str:
-    """The URL without what nobody else may see."""
+def store_name(url: str) -> str:
+    """The URL of a store without user, password and parameters: for logs and messages."""
     scheme, separator, rest = url.partition("://")
     place = rest.partition("?")[0].rpartition("@")[2]
     return f"{scheme}{separator}{place}" if is_shared(url) else url

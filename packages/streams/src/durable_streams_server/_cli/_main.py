@@ -2,6 +2,7 @@
 
 import click
 
+from durable_streams_server._cli._copy import copy_command
 from durable_streams_server._cli._delete import delete_command
 from durable_streams_server._cli._doctor import doctor_command
 from durable_streams_server._cli._inspect import inspect_command
@@ -18,6 +19,6 @@ def main() -> None:
 
 for _command in (
     *(serve_command, ls_command, tail_command, inspect_command, delete_command),
-    doctor_command,
+    *(copy_command, doctor_command),
 ):
     main.add_command(_command)

@@ -18,7 +18,7 @@ from durable_streams_server._logs import FORMATS, LEVELS, LoggedApp, configure, 
 from durable_streams_server._server import StreamsServer, create_app
 from durable_streams_server._serving import LOOPBACK_HOSTS, BindError, bind, run, serve
 from durable_streams_server._subscriptions import SubscriptionSettings
-from durable_streams_server._url import is_shared, public_name
+from durable_streams_server._url import is_shared, store_name
 from durable_streams_server._webhook_policy import OriginPatternError, WebhookPolicy
 from durable_streams_server._workers import run_workers
 
@@ -150,7 +150,7 @@ def serve_command(
         sys.exit(_failed(error))
 
     def work(number: int) -> int:
-        name = public_name(store) + (f" (worker {number} of {workers})" if workers > 1 else "")
+        name = store_name(store) + (f" (worker {number} of {workers})" if workers > 1 else "")
         try:
             run(lambda: _serve(listener, store, name, make_app, observe))
         except LogError as error:
