@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from durable_streams_server import Append, Create, Producer
+from durable_streams_server._model import EARLIEST
 from durable_streams_server._request import (
     MAX_SAFE_INTEGER,
     MAX_TTL_SECONDS,
@@ -51,16 +52,16 @@ OFFSET = format_offset(42).encode()
 @pytest.mark.parametrize(
     ("query", "position", "live"),
     [
-        (b"", 0, None),
-        (b"offset=-1", 0, None),
+        (b"", EARLIEST, None),
+        (b"offset=-1", EARLIEST, None),
         (b"offset=now", None, None),
         (b"offset=" + OFFSET, 42, None),
         (b"offset=%30" + OFFSET[1:], 42, None),
         (b"offset=" + format_offset(MAX_POSITION).encode(), MAX_POSITION, None),
-        (b"offset=-1&live=long-poll", 0, Live.LONG_POLL),
+        (b"offset=-1&live=long-poll", EARLIEST, Live.LONG_POLL),
         (b"live=sse&offset=now", None, Live.SSE),
         (b"live=raw&offset=" + OFFSET, 42, Live.RAW),
-        (b"other=1&offset=-1&another", 0, None),
+        (b"other=1&offset=-1&another", EARLIEST, None),
     ],
 )
 def test_good_reads(query: bytes, position: int | None, live: Live | None) -> None:
@@ -113,7 +114,7 @@ def test_no_query_is_a_surprise(query: bytes) -> None:
         request = parse_read(query, {})
     except RequestError:
         return
-    assert request.position is None or 0 <= request.position <= MAX_POSITION
+    assert request.position in (None, EARLIEST) or 0 <= request.position <= MAX_POSITION
 
 
 # --------------------------------------------------------------------------- creating

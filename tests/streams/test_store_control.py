@@ -7,7 +7,7 @@ import sqlite3
 import time
 from contextlib import closing as closing_file
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import insert, select
@@ -138,12 +138,23 @@ async def test_work_whose_caller_has_left_is_not_begun(log: Log) -> None:
 # --------------------------------------------------------------------------- older files
 
 
-def tables(file: Path) -> list[tuple[str, ...]]:
-    """All that a file's schema says."""
+def tables(file: Path) -> dict[str, Any]:
+    """All that a file's schema means, however its statements are spelled."""
     with closing_file(sqlite3.connect(file)) as connection:
-        version = connection.execute("PRAGMA user_version").fetchone()
-        rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
-    return [tuple(map(str, version)), *sorted(rows, key=repr)]
+        ask = connection.execute
+        described: dict[str, Any] = {
+            f"PRAGMA {name}": ask(f"PRAGMA {name}").fetchall()
+            for name in ("user_version", "application_id", "auto_vacuum")
+        }
+        for kind, name, sql in ask("SELECT type, name, sql FROM sqlite_schema").fetchall():
+            columns = "table_xinfo" if kind == "table" else "index_xinfo"
+            described[name] = (
+                sorted(ask(f"PRAGMA {columns}('{name}')").fetchall()),
+                sorted(row[2:] for row in ask(f"PRAGMA foreign_key_list('{name}')").fetchall()),
+                sorted(row[1:] for row in ask(f"PRAGMA index_list('{name}')").fetchall()),
+                [word in (sql or "") for word in ("AUTOINCREMENT", "WITHOUT ROWID", "WHERE")],
+            )
+    return described
 
 
 def make_version_1(file: Path) -> None:
@@ -164,7 +175,7 @@ def make_version_1(file: Path) -> None:
 def test_a_migrated_file_is_like_a_new_one(tmp_path: Path) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     make_version_1(old)
-    assert tables(old)[0] == ("1",)
+    assert tables(old)["PRAGMA user_version"] == [(1,)]
     for file in (old, new):
         SqliteStore(file).close()
     assert tables(old) == tables(new)

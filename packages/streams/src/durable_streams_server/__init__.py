@@ -15,6 +15,7 @@ from durable_streams_server._asgi import StreamsApp
 from durable_streams_server._errors import (
     LogClosedError,
     LogError,
+    OffsetGoneError,
     OffsetOutOfRangeError,
     StorageError,
     StoreBrokenError,
@@ -100,6 +101,7 @@ __all__ = [
     "NotFound",
     "NotOwner",
     "Noted",
+    "OffsetGoneError",
     "OffsetOutOfRangeError",
     "Operation",
     "OriginPatternError",

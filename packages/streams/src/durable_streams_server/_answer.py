@@ -10,6 +10,7 @@ from typing import assert_never
 from durable_streams_server._errors import (
     LogClosedError,
     LogError,
+    OffsetGoneError,
     OffsetOutOfRangeError,
     StoreFullError,
     StreamGoneError,
@@ -59,6 +60,7 @@ STATUS: dict[ErrorCode, int] = {
     ErrorCode.FORK_SOURCE_GONE: 409,
     ErrorCode.FORK_OUT_OF_RANGE: 400,
     ErrorCode.STREAM_GONE: 410,
+    ErrorCode.OFFSET_GONE: 410,
     ErrorCode.STREAM_CLOSED: 409,
     ErrorCode.CONTENT_TYPE_MISMATCH: 409,
     ErrorCode.SEQUENCE_CONFLICT: 409,
@@ -179,7 +181,8 @@ def _of_refused(outcome: Refused) -> Answer:  # noqa: C901, PLR0911, PLR0912 - o
         case ForkOutOfRange(stream):
             return refusal(
                 ErrorCode.FORK_OUT_OF_RANGE,
-                f"the stream to fork ends at {format_offset(stream.tail)}, before this offset",
+                f"the stream to fork has the offsets {format_offset(stream.start)} to"
+                f" {format_offset(stream.tail)}",
             )
         case ConfigMismatch():
             return refusal(
@@ -220,13 +223,21 @@ def _of_refused(outcome: Refused) -> Answer:  # noqa: C901, PLR0911, PLR0912 - o
             assert_never(outcome)
 
 
-def of_error(error: LogError) -> Answer:
+def of_error(error: LogError) -> Answer:  # noqa: PLR0911 - one arm per error
     """What could not be done at all. Nothing of a store's own words goes out."""
     match error:
         case StreamNotFoundError():
             return refusal(ErrorCode.STREAM_NOT_FOUND, "there is no stream here")
         case StreamGoneError():
             return refusal(ErrorCode.STREAM_GONE, "the stream was deleted")
+        case OffsetGoneError(start=start):
+            answer = refusal(
+                ErrorCode.OFFSET_GONE,
+                "the bytes at this offset are not kept any more: go on at the earliest offset,"
+                " or at -1",
+            )
+            answer.add(StreamHeader.EARLIEST_OFFSET, format_offset(start))
+            return answer
         case OffsetOutOfRangeError():
             answer = refusal(ErrorCode.OFFSET_OUT_OF_RANGE, str(error))
             answer.add(StreamHeader.NEXT_OFFSET, format_offset(error.tail))
@@ -271,6 +282,12 @@ def of_stat(stream: StreamInfo) -> Answer:
     if stream.expires_at is not None:
         expires_at = datetime.fromtimestamp(stream.expires_at, UTC).isoformat()
         answer.add(StreamHeader.EXPIRES_AT, expires_at.replace("+00:00", "Z"))
+    if stream.retain_bytes is not None:
+        answer.add(StreamHeader.RETAIN_BYTES, str(stream.retain_bytes))
+    if stream.retain_seconds is not None:
+        answer.add(StreamHeader.RETAIN_SECONDS, str(stream.retain_seconds))
+    if stream.start:
+        answer.add(StreamHeader.EARLIEST_OFFSET, format_offset(stream.start))
     return answer
 
 

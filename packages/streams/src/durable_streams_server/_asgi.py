@@ -31,7 +31,7 @@ from durable_streams_server._exchange import (
 from durable_streams_server._fork import resolve_fork
 from durable_streams_server._live import send_events, send_raw
 from durable_streams_server._log import Log
-from durable_streams_server._model import Chunk, Create, Delete, Fork, Outcome
+from durable_streams_server._model import EARLIEST, Chunk, Create, Delete, Fork, Outcome
 from durable_streams_server._path import (
     RESERVED,
     InvalidPathError,
@@ -223,7 +223,8 @@ class StreamsApp:
 
     async def _read(self, log: Log, path: str, exchange: Exchange) -> Answer | None:
         request = parse_read(exchange.query, exchange.headers)
-        async with log.reader(path, request.position or 0) as reader:
+        start = EARLIEST if request.position is None else request.position
+        async with log.reader(path, start) as reader:
             if request.position is None:
                 reader.position = reader.stream.tail
             reader.mode = request.live or "catch-up"

@@ -4,6 +4,7 @@ LogError
 ├── StreamNotFoundError     no stream at the path, or it was deleted under a reader
 ├── StreamGoneError         deleted, but its path stays taken while forks need its bytes
 ├── OffsetOutOfRangeError   the position is past the tail
+├── OffsetGoneError         retention has let go of the bytes at the position
 ├── LogClosedError          the log was shut down
 └── StorageError            the store refused or failed
     ├── StoreLockedError    another process owns the store file
@@ -55,6 +56,22 @@ class OffsetOutOfRangeError(LogError):
         return (
             f"offset {self.position} of {self.path!r} is past the tail {self.tail}: "
             f"the stream is not the one the offset came from; read it again from -1"
+        )
+
+
+class OffsetGoneError(LogError):
+    """A reader asked for bytes that retention has let go of."""
+
+    def __init__(self, path: str, position: int, start: int) -> None:
+        self.path = path
+        self.position = position
+        self.start = start
+        super().__init__(path, position, start)
+
+    def __str__(self) -> str:
+        return (
+            f"offset {self.position} of {self.path!r} is before {self.start}, the earliest that is"
+            f" retained; read from there, or from -1"
         )
 
 

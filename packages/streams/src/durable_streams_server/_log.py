@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 from uuid import uuid4
 
 from durable_streams_server._errors import (
@@ -20,11 +20,14 @@ from durable_streams_server._errors import (
     StorageError,
 )
 from durable_streams_server._model import (
+    EARLIEST,
+    KEEP_ALL,
     Chunk,
     Heartbeat,
     Inspection,
     Operation,
     Outcome,
+    Retention,
     StreamInfo,
     Touch,
 )
@@ -36,10 +39,16 @@ from durable_streams_server._store import Commit, Store
 from durable_streams_server._url import open_store
 from durable_streams_server._writer import Finished, Request, Settle, Work, Writer
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 T = TypeVar("T")
 
 DEFAULT_LEASE_SECONDS = 10.0
 SWEEP_SECONDS = 30.0
+TIDY_SECONDS = 5.0
+TIDY_PAUSE_SECONDS = 0.02
+"""Between two steps of house-keeping, so that appends take most of the writer's time."""
 
 logger = logging.getLogger("durable_streams_server")
 
@@ -52,6 +61,7 @@ class Log:
     Attributes:
         node_id: This log's name as an owner of streams; new each time.
         lease_seconds: How long a node counts as alive after its last heartbeat.
+        retention: How much is kept of streams that have no retention of their own.
         stats: Counts since it was opened.
     """
 
@@ -60,10 +70,12 @@ class Log:
         store: Store,
         *,
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
+        retention: Retention = KEEP_ALL,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.node_id = uuid4().hex
         self.lease_seconds = lease_seconds
+        self.retention = retention
         self.stats = Stats()
         self._store = store
         self._clock = clock
@@ -83,6 +95,7 @@ class Log:
         store: str = "sqlite://",
         *,
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
+        retention: Retention = KEEP_ALL,
         clock: Callable[[], float] = time.time,
     ) -> Self:
         """Open the store of a URL.
@@ -102,7 +115,7 @@ class Log:
             # The thread goes on, and nobody would close what it opens.
             opening.add_done_callback(_close_unwanted)
             raise
-        log = cls(opened, lease_seconds=lease_seconds, clock=clock)
+        log = cls(opened, lease_seconds=lease_seconds, retention=retention, clock=clock)
         try:
             await log.transact(log._heartbeat())
         except BaseException:
@@ -111,6 +124,7 @@ class Log:
         log._chores = [
             asyncio.create_task(log._every(lease_seconds / 3, "renewing the lease", log._beat)),
             asyncio.create_task(log._every(SWEEP_SECONDS, "removing expired streams", log.sweep)),
+            asyncio.create_task(log._every(TIDY_SECONDS, "house-keeping", log.tidy)),
         ]
         if isinstance(log._reads, SharedReads) and opened.peers is not None:
             poll = log._every(opened.peers.poll_seconds, "looking for news", log._reads.poll)
@@ -199,7 +213,7 @@ class Log:
             submitted, self._submitted = self._submitted, []
             self._writer.submit(submitted)
 
-    async def control(self, work: Work[T]) -> T:
+    async def control(self, work: "Callable[[Connection], T]") -> T:
         """Run ``work`` in one durable write transaction of the store, see `Store.control`.
 
         It is called in the writer's thread. A caller that is cancelled does not know whether it
@@ -209,10 +223,13 @@ class Log:
             StorageError: the store failed; nothing was written.
             LogClosedError: the log is shut down.
         """
+        return await self._in_writer(lambda store: store.control(work))
+
+    async def _in_writer(self, work: Work[T]) -> T:
         if self._closing:
             raise LogClosedError
         self._hand_over()
-        return await asyncio.wrap_future(self._writer.control(work))
+        return await asyncio.wrap_future(self._writer.run(work))
 
     def on_batch(self, observer: OnBatch) -> None:
         """Tell ``observer`` of every commit from here on; see `OnBatch`."""
@@ -269,17 +286,20 @@ class Log:
         """The stream at the path, or None."""
         return await self._reads.stat(path)
 
-    async def read(self, path: str, position: int = 0, max_bytes: int = MAX_READ_BYTES) -> Chunk:
+    async def read(
+        self, path: str, position: int = EARLIEST, max_bytes: int = MAX_READ_BYTES
+    ) -> Chunk:
         """What is there from ``position`` on, without waiting; see `Store.read` for its size.
 
         Raises:
             StreamNotFoundError: no stream at the path.
             OffsetOutOfRangeError: ``position`` is past the tail.
+            OffsetGoneError: retention has let go of the bytes there.
         """
         async with self.reader(path, position) as reader:
             return await reader.read(max_bytes)
 
-    def reader(self, path: str, position: int = 0) -> Reader:
+    def reader(self, path: str, position: int = EARLIEST) -> Reader:
         """A live reader from ``position`` on: ``async with log.reader(path) as reader``."""
         return Reader(self._reads, path, position)
 
@@ -330,9 +350,19 @@ class Log:
         await self.transact(self._heartbeat())
 
     async def sweep(self) -> None:
-        """Remove streams whose lifetime is over (a touch removes an expired stream)."""
+        """Remove streams whose lifetime is over, and bytes that retention lets go of."""
         for path in await self._reads.in_thread(lambda: self._store.expired(self._clock())):
-            await self.transact(Touch(path))
+            await self.transact(Touch(path))  # removes an expired stream
+        overdue = partial(self._store.overdue, self.retention, self._clock())
+        for trim in await self._reads.in_thread(overdue):
+            await self.transact(trim)
+
+    async def tidy(self) -> None:
+        """Do the house-keeping that is due, in small steps; see `Store.tidy`."""
+        more = True
+        while more:
+            more = await self._in_writer(lambda store: store.tidy(self._clock()))
+            await asyncio.sleep(TIDY_PAUSE_SECONDS)
 
     async def _every(self, seconds: float, name: str, chore: Callable[[], Awaitable[None]]) -> None:
         while True:

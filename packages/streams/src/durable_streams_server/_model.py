@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
+EARLIEST = -1
+"""In place of a position: wherever the stream begins, which retention may have moved."""
 
 
 class Producer(NamedTuple):
@@ -33,6 +35,10 @@ class StreamInfo(NamedTuple):
         forked_from: Path of the stream that holds the bytes before `fork_position`.
         forks: How many streams are forks of this one.
         deleted: Deleted by its owner, and kept because forks read its bytes.
+        start: Position of the earliest byte that is retained.
+        retain_bytes: So many of the newest bytes are retained at least, others let go; None: all,
+            or what the server says for all streams.
+        retain_seconds: Bytes that are younger are retained; None likewise.
     """
 
     id: int
@@ -51,6 +57,9 @@ class StreamInfo(NamedTuple):
     fork_position: int = 0
     forks: int = 0
     deleted: bool = False
+    start: int = 0
+    retain_bytes: int | None = None
+    retain_seconds: int | None = None
 
     def grown_to(self, tail: int) -> "StreamInfo":
         """The stream with another tail. For every append; `_replace` takes four times longer."""
@@ -62,6 +71,21 @@ class StreamInfo(NamedTuple):
 
 
 _TAIL = StreamInfo._fields.index("tail")
+
+
+class Retention(NamedTuple):
+    """How much of a stream is kept: what is newer than either limit says may be relied on.
+
+    Attributes:
+        max_bytes: Older bytes than so many of the newest are let go; None: no limit.
+        max_seconds: Older bytes than this are let go; None: no limit.
+    """
+
+    max_bytes: int | None = None
+    max_seconds: int | None = None
+
+
+KEEP_ALL = Retention()
 
 
 # --------------------------------------------------------------------------- operations
@@ -87,8 +111,8 @@ class Create:
     """Create a stream unless it is there already; ``data`` is its first wire bytes of its own.
 
     With an ``owner``, only appends that name the same owner are accepted until it is closed.
-    Without a content type or a lifetime a fork has its source's; another stream holds
-    ``application/octet-stream`` and lives until it is deleted.
+    Without a content type, a lifetime or a retention a fork has its source's; another stream holds
+    ``application/octet-stream``, lives until it is deleted, and retains what the server says.
     """
 
     path: str
@@ -99,6 +123,8 @@ class Create:
     expires_at: float | None = None
     owner: str | None = None
     fork: Fork | None = None
+    retain_bytes: int | None = None
+    retain_seconds: int | None = None
 
 
 class Append(NamedTuple):
@@ -134,6 +160,18 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class Trim:
+    """Let go of the bytes before a position (an append boundary) of one incarnation.
+
+    Nothing happens to a stream with forks, because they read them.
+    """
+
+    path: str
+    id: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
 class Touch:
     """A read happened: move the sliding window of a stream that has one."""
 
@@ -148,7 +186,7 @@ class Heartbeat:
     expires_at: float
 
 
-Operation = Create | Append | Delete | Touch | Heartbeat
+Operation = Create | Append | Delete | Trim | Touch | Heartbeat
 
 
 # --------------------------------------------------------------------------- outcomes
@@ -202,7 +240,7 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A touch or a heartbeat is recorded."""
+    """A touch, a trim or a heartbeat is recorded."""
 
     ok: ClassVar[bool] = True
 
@@ -233,7 +271,7 @@ class ForkSourceGone:
 
 @dataclass(frozen=True, slots=True)
 class ForkOutOfRange:
-    """The fork would branch off after the source's tail."""
+    """The fork would branch off after the source's tail, or before what it retains."""
 
     ok: ClassVar[bool] = False
     stream: StreamInfo

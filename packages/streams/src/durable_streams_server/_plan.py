@@ -54,6 +54,7 @@ from durable_streams_server._model import (
     StreamClosed,
     StreamInfo,
     Touch,
+    Trim,
 )
 
 K = TypeVar("K")
@@ -155,6 +156,8 @@ class Planner:
                 return self._create(operation)
             case Delete():
                 return self._delete(operation)
+            case Trim():
+                return self._trim(operation)
             case Touch():
                 return self._touch(operation)
             case Heartbeat():
@@ -224,7 +227,7 @@ class Planner:
         if source.deleted:
             return ForkSourceGone(fork.path)
         position = source.tail if fork.position is None else fork.position
-        if position > source.tail:
+        if not source.start <= position <= source.tail:
             return ForkOutOfRange(source)
         if op.content_type is not None and not same_content_type(
             op.content_type, source.content_type
@@ -237,7 +240,12 @@ class Planner:
             expires_at=op.expires_at if own_lifetime else source.expires_at,
             forked_from=source.path,
             fork_position=position,
+            start=source.start,
         )
+        if op.retain_bytes is None and op.retain_seconds is None:
+            stream = stream._replace(
+                retain_bytes=source.retain_bytes, retain_seconds=source.retain_seconds
+            )
         self._put(source._replace(forks=source.forks + 1))
         return self._put_new(stream, op.data)
 
@@ -253,6 +261,8 @@ class Planner:
             ttl_seconds=op.ttl_seconds,
             expires_at=op.expires_at,
             touched_at=self._now,
+            retain_bytes=op.retain_bytes,
+            retain_seconds=op.retain_seconds,
         )
 
     def _put_new(self, stream: StreamInfo, data: bytes) -> Created:
@@ -270,6 +280,14 @@ class Planner:
             return Gone(op.path)
         self._remove(stream)
         return Deleted()
+
+    def _trim(self, op: Trim) -> Outcome:
+        stream = self._live_stream(op.path)
+        if stream is None or stream.id != op.id:
+            return NotFound(op.path)
+        if not stream.forks and not stream.deleted and stream.start < op.start <= stream.tail:
+            self._put(stream._replace(start=op.start))
+        return Noted()
 
     def _touch(self, op: Touch) -> Outcome:
         stream = self._live_stream(op.path)
@@ -378,12 +396,22 @@ def _append_to_closed(op: Append, stream: StreamInfo) -> Duplicate | StreamClose
 def _same_config(op: Create, stream: StreamInfo) -> bool:
     if op.closed != stream.closed or (op.fork is None) != (stream.forked_from is None):
         return False
+    if not _same_retention(op, stream):
+        return False
     if op.fork is not None:
         return _same_fork(op, op.fork, stream)
     return (
         same_content_type(op.content_type or DEFAULT_CONTENT_TYPE, stream.content_type)
         and op.ttl_seconds == stream.ttl_seconds
         and op.expires_at == stream.expires_at
+    )
+
+
+def _same_retention(op: Create, stream: StreamInfo) -> bool:
+    """What the request leaves open may be anything: the server's own rule is not the client's."""
+    return op.retain_bytes in (None, stream.retain_bytes) and op.retain_seconds in (
+        None,
+        stream.retain_seconds,
     )
 
 

@@ -14,9 +14,9 @@ from sqlalchemy import Connection, select
 
 from durable_streams_server import _postgres_statements as sql
 from durable_streams_server import _schema as schema
-from durable_streams_server._errors import StorageError, StreamNotFoundError
+from durable_streams_server._errors import StreamNotFoundError
 from durable_streams_server._json_mode import is_json
-from durable_streams_server._model import Inspection, Operation, StreamInfo
+from durable_streams_server._model import Inspection, Operation, Retention, StreamInfo, Trim
 from durable_streams_server._plan import Effects, is_expired
 from durable_streams_server._postgres_batch import Batch
 from durable_streams_server._postgres_database import (
@@ -35,10 +35,13 @@ from durable_streams_server._rows import (
     SELECT_STREAMS,
     inspect_stream,
     is_over,
+    overdue_trims,
     select_page,
     stream_of_row,
+    why_missing,
 )
 from durable_streams_server._store import Changed, Commit, Peers
+from durable_streams_server._tidy import Tidier
 
 T = TypeVar("T")
 
@@ -60,6 +63,7 @@ class PostgresStore:
         # How far the database's clock is ahead of ours: leases are kept in its time, so that
         # nodes whose clocks differ agree on who is alive.
         self._skew = 0.0
+        self._tidier = Tidier()
         with ExitStack() as resources:
             self._write_engine = make_engine(settings, 1)
             resources.callback(self._write_engine.dispose)
@@ -118,6 +122,7 @@ class PostgresStore:
                 self._write_engine.dispose()
             else:
                 self._skew = batch.skew
+                self._tidier.note(commit.effects, now)
                 return commit
             attempt += 1
 
@@ -128,6 +133,15 @@ class PostgresStore:
             connection.execution_options(isolation_level="READ COMMITTED")
             with connection.begin():
                 return work(connection)
+
+    def tidy(self, now: float) -> bool:
+        """See `Store.tidy`."""
+
+        def step(connection: Connection) -> bool:
+            mine = connection.exec_driver_sql(sql.TRY_TIDY_LOCK).scalar()
+            return bool(mine) and self._tidier.step(connection, now)
+
+        return self.control(step)
 
     def _probe(self) -> None:
         with borrowed(self._write_engine) as connection:
@@ -187,6 +201,10 @@ class PostgresStore:
         table = schema.streams.c
         query = select(table.path).where(~table.deleted, is_over(now))
         return self._query(lambda run: list(run.execute(query).scalars()))
+
+    def overdue(self, default: Retention, now: float) -> list[Trim]:
+        """See `Store.overdue`."""
+        return self._query(lambda run: overdue_trims(run, default, now))
 
     def list_streams(self, prefix: str, after: str, limit: int, now: float) -> list[StreamInfo]:
         """See `Store.list_streams`."""
@@ -249,14 +267,11 @@ def _read_rows(
         binary=True,
     ).fetchone()
     begin, end, size, data = row or (None, None, None, None)
-    if begin is None and connection.execute(sql.SELECT_ID, (stream.id,)).fetchone() is None:
-        raise StreamNotFoundError(stream.path)
     if begin is None or begin > position or end < wanted or size != end - begin:
-        raise StorageError(
-            f"bytes {position} to {wanted} of {stream.path!r} are not all there: some are missing"
-        )
-    found: bytes = data[position - begin : limit - begin]
-    return found
+        found = connection.execute(sql.SELECT_START, (stream.id,)).fetchone()
+        raise why_missing(stream, position, wanted, None if found is None else found[0])
+    wire: bytes = data[position - begin : limit - begin]
+    return wire
 
 
 def _size(connection: BoundedConnection) -> int:

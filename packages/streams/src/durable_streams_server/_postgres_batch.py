@@ -19,6 +19,7 @@ from durable_streams_server._model import (
 from durable_streams_server._plan import Effects, Planner, State, is_expired, paths_of
 from durable_streams_server._postgres_database import BoundedConnection, ConflictError
 from durable_streams_server._store import Commit
+from durable_streams_server._tidy import garbage_of
 
 Groups = Sequence[Sequence[Operation]]
 
@@ -138,6 +139,8 @@ class Batch:
     def _statements(self, effects: Effects) -> Iterator[tuple[str, tuple[Any, ...]]]:
         if effects.deleted:
             yield sql.DELETE_STREAMS, (list(effects.deleted),)
+        garbage = garbage_of(effects, lambda path: self._streams[path].start)
+        yield from _rows(sql.UPSERT_GARBAGE, garbage)
         created = sorted(effects.created, key=lambda id_: effects.streams[id_].path)
         yield from _rows(
             sql.INSERT_STREAMS, [sql.whole_row(effects.streams[id_]) for id_ in created]
@@ -146,14 +149,14 @@ class Batch:
         for id_, stream in effects.streams.items():
             if id_ in effects.created:
                 continue
-            if self._streams[stream.path]._replace(tail=stream.tail) == stream:
+            if stream.differs_in_tail_only(self._streams[stream.path]):
                 grown.append((id_, stream.tail))
             else:
                 changed.append(sql.mutable_row(stream))
         yield from _rows(sql.UPDATE_TAILS, grown)
         yield from _rows(sql.UPDATE_STREAMS, changed)
         chunks = [
-            (id_, effects.streams[id_].tail, b"".join(pieces))
+            (id_, effects.streams[id_].tail, b"".join(pieces), int(self._now))
             for id_, pieces in effects.chunks.items()
         ]
         yield from _rows(sql.INSERT_CHUNKS, chunks)

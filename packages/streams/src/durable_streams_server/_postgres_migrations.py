@@ -109,5 +109,26 @@ CREATE TABLE chunks (
 INSERT INTO schema_version (version) VALUES (0)
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_RETENTION = """
+ALTER TABLE streams
+    ADD COLUMN start BIGINT DEFAULT '0' NOT NULL,
+    ADD COLUMN retain_bytes BIGINT,
+    ADD COLUMN retain_seconds BIGINT;
+
+ALTER TABLE chunks DROP CONSTRAINT chunks_stream_id_fkey;
+
+ALTER TABLE chunks ADD COLUMN written_at BIGINT;
+
+UPDATE chunks SET written_at = extract(epoch FROM now());
+
+ALTER TABLE chunks ALTER COLUMN written_at SET NOT NULL;
+
+CREATE TABLE garbage (
+    stream_id BIGINT NOT NULL,
+    below BIGINT NOT NULL,
+    PRIMARY KEY (stream_id)
+)
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _RETENTION)
 """The first one makes the tables of an empty database; the position of the last is the version."""

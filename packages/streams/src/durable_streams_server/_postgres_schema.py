@@ -6,7 +6,6 @@ A new database gets all migrations in turn. A test holds that they come to what 
 from sqlalchemy import (
     BigInteger,
     Column,
-    ForeignKey,
     Index,
     Integer,
     LargeBinary,
@@ -39,9 +38,10 @@ Index(
 Table(
     "chunks",
     metadata,
-    Column("stream_id", BigInteger, ForeignKey("streams.id", ondelete="CASCADE"), primary_key=True),
+    Column("stream_id", BigInteger, primary_key=True),
     Column("end_offset", BigInteger, primary_key=True),
     Column("data", LargeBinary, nullable=False),
+    Column("written_at", BigInteger, nullable=False),
 )
 Table("schema_version", metadata, Column("version", Integer, nullable=False))
 

@@ -8,7 +8,8 @@ from durable_streams_server._model import Producer, StreamInfo
 
 _COLUMNS = (
     "id, path, content_type, tail, closed, created_at, owner, ttl_seconds, expires_at,"
-    " touched_at, seq, closed_by, forked_from, fork_position, forks, deleted"
+    " touched_at, seq, closed_by, forked_from, fork_position, forks, deleted,"
+    " start, retain_bytes, retain_seconds"
 )
 _CLOSED_BY = StreamInfo._fields.index("closed_by")
 
@@ -31,13 +32,13 @@ SELECT_CLOCK = "SELECT extract(epoch FROM clock_timestamp())::float8"
 SELECT_NEW_IDS = "SELECT nextval('durable_streams.streams_id_seq') FROM generate_series(1, %s)"
 SELECT_THERE = "SELECT 1 FROM durable_streams.streams WHERE path = ANY(%s) LIMIT 1"
 SELECT_STREAMS = "SELECT " + _COLUMNS + " FROM durable_streams.streams WHERE path = ANY(%s)"  # noqa: S608
-SELECT_ID = "SELECT 1 FROM durable_streams.streams WHERE id = %s"
+SELECT_START = "SELECT start FROM durable_streams.streams WHERE id = %s"
 
 INSERT_STREAMS = (
     "INSERT INTO durable_streams.streams (" + _COLUMNS + ") SELECT * FROM unnest("  # noqa: S608 - constants
     "%s::bigint[], %s::text[], %s::text[], %s::bigint[], %s::boolean[], %s::float8[], %s::text[],"
     " %s::bigint[], %s::float8[], %s::float8[], %s::text[], %s::text[], %s::text[], %s::bigint[],"
-    " %s::int[], %s::boolean[])"
+    " %s::int[], %s::boolean[], %s::bigint[], %s::bigint[], %s::bigint[])"
 )
 UPDATE_TAILS = (
     "UPDATE durable_streams.streams SET tail = new.tail"
@@ -46,15 +47,20 @@ UPDATE_TAILS = (
 UPDATE_STREAMS = (
     "UPDATE durable_streams.streams SET tail = new.tail, closed = new.closed, owner = new.owner,"
     " touched_at = new.touched_at, seq = new.seq, closed_by = new.closed_by, forks = new.forks,"
-    " deleted = new.deleted"
+    " deleted = new.deleted, start = new.start"
     " FROM unnest(%s::bigint[], %s::bigint[], %s::boolean[], %s::text[], %s::float8[], %s::text[],"
-    " %s::text[], %s::int[], %s::boolean[])"
-    " AS new(id, tail, closed, owner, touched_at, seq, closed_by, forks, deleted)"
+    " %s::text[], %s::int[], %s::boolean[], %s::bigint[])"
+    " AS new(id, tail, closed, owner, touched_at, seq, closed_by, forks, deleted, start)"
     " WHERE streams.id = new.id"
 )
 INSERT_CHUNKS = (
-    "INSERT INTO durable_streams.chunks (stream_id, end_offset, data)"
-    " SELECT * FROM unnest(%b::bigint[], %b::bigint[], %b::bytea[])"
+    "INSERT INTO durable_streams.chunks (stream_id, end_offset, data, written_at)"
+    " SELECT * FROM unnest(%b::bigint[], %b::bigint[], %b::bytea[], %b::bigint[])"
+)
+UPSERT_GARBAGE = (
+    "INSERT INTO durable_streams.garbage (stream_id, below)"
+    " SELECT * FROM unnest(%s::bigint[], %s::bigint[])"
+    " ON CONFLICT (stream_id) DO UPDATE SET below = excluded.below"
 )
 UPSERT_PRODUCERS = (
     "INSERT INTO durable_streams.producers (stream_id, producer_id, epoch, seq)"
@@ -67,6 +73,8 @@ UPSERT_LEASES = (
     " ON CONFLICT (node_id) DO UPDATE SET expires_at = excluded.expires_at"
 )
 DELETE_STREAMS = "DELETE FROM durable_streams.streams WHERE id = ANY(%s)"
+TRY_TIDY_LOCK = "SELECT pg_try_advisory_xact_lock(1146312786, 1)"
+"""One process of a database keeps house at a time."""
 FORGET_NODES = (
     "DELETE FROM durable_streams.nodes WHERE expires_at <= extract(epoch FROM clock_timestamp())"
 )
@@ -77,10 +85,13 @@ SELECT_BYTES = (
     "SELECT min(end_offset - octet_length(data)), max(end_offset), sum(octet_length(data))::bigint,"
     " string_agg(data, ''::bytea ORDER BY end_offset) FROM ("
     "(SELECT end_offset, data FROM durable_streams.chunks"
-    " WHERE stream_id = %(id)s AND end_offset > %(from)s AND end_offset < %(to)s)"
+    " WHERE stream_id = %(id)s AND end_offset > %(from)s AND end_offset < %(to)s"
+    " AND EXISTS (SELECT FROM durable_streams.streams WHERE id = %(id)s))"
     " UNION ALL "
     "(SELECT end_offset, data FROM durable_streams.chunks"
-    " WHERE stream_id = %(id)s AND end_offset >= %(to)s ORDER BY end_offset LIMIT 1)"
+    " WHERE stream_id = %(id)s AND end_offset >= %(to)s"
+    " AND EXISTS (SELECT FROM durable_streams.streams WHERE id = %(id)s)"
+    " ORDER BY end_offset LIMIT 1)"
     ") AS pieces"
 )
 
@@ -117,6 +128,7 @@ def mutable_row(stream: StreamInfo) -> tuple[Any, ...]:
         _closed_by(stream),
         stream.forks,
         stream.deleted,
+        stream.start,
     )
 
 

@@ -13,12 +13,13 @@ from typing import Self, TypeVar
 
 from durable_streams_server._errors import (
     LogClosedError,
+    OffsetGoneError,
     OffsetOutOfRangeError,
     StreamGoneError,
     StreamNotFoundError,
 )
 from durable_streams_server._json_mode import is_json
-from durable_streams_server._model import Chunk, StreamInfo
+from durable_streams_server._model import EARLIEST, Chunk, StreamInfo
 from durable_streams_server._plan import end_of_life, is_expired
 from durable_streams_server._store import Commit, Store
 from durable_streams_server._tail import Tail
@@ -130,6 +131,8 @@ class ReadSide:
             raise StreamGoneError(tail.path)
         if position > stream.tail:
             raise OffsetOutOfRangeError(tail.path, position, stream.tail)
+        if EARLIEST < position < stream.start:
+            raise OffsetGoneError(tail.path, position, stream.start)
 
     def leave(self, tail: Tail) -> None:
         """A reader has gone. The tail stays for a while: who polls comes back."""
@@ -161,7 +164,7 @@ class Reader:
     """A position in one stream. Use as an asynchronous context manager.
 
     Attributes:
-        position: Where the next chunk begins.
+        position: Where the next chunk begins; `EARLIEST` becomes the stream's start on entering.
         mode: For whom it reads, as it is counted: a live mode of the protocol, or ``program``.
     """
 
@@ -181,9 +184,12 @@ class Reader:
         Raises:
             StreamNotFoundError: no stream at the path.
             OffsetOutOfRangeError: the position is past the tail.
+            OffsetGoneError: the position is before what is retained.
         """
         self._tail = await self._side.enter(self._path, self.position)
         self._stream_id = self.stream.id
+        if self.position == EARLIEST:
+            self.position = self.stream.start
         self._side.readers.add(self)
         return self
 
@@ -252,6 +258,7 @@ class Reader:
 
         Raises:
             StreamNotFoundError: the stream was deleted.
+            OffsetGoneError: retention was faster than this reader.
             StorageError: bytes that should be there cannot be read.
         """
         chunk = self.read_now(max_bytes)
@@ -271,6 +278,8 @@ class Reader:
             StreamNotFoundError: the stream was deleted.
         """
         tail, stream = self._shared, self.stream
+        if self.position < stream.start:
+            raise OffsetGoneError(self._path, self.position, stream.start)
         if self.position == stream.tail:
             return self._advance(stream, b"")
         if not tail.holds(self.position):

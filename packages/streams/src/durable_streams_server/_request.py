@@ -12,7 +12,13 @@ from functools import lru_cache
 from urllib.parse import parse_qsl
 
 from durable_streams_server._json_mode import InvalidJsonError, is_json, json_body_records
-from durable_streams_server._model import DEFAULT_CONTENT_TYPE, Append, Create, Producer
+from durable_streams_server._model import (
+    DEFAULT_CONTENT_TYPE,
+    EARLIEST,
+    Append,
+    Create,
+    Producer,
+)
 from durable_transport.protocol import (
     BEGINNING,
     NOW,
@@ -84,7 +90,12 @@ class Live(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """One GET. ``position`` is None for ``offset=now``; ``live`` None for a catch-up read."""
+    """One GET.
+
+    Attributes:
+        position: Where to begin; None is the tail, `EARLIEST` wherever the stream begins.
+        live: None for a catch-up read.
+    """
 
     position: int | None
     live: Live | None
@@ -142,6 +153,8 @@ def parse_read(query: bytes, headers: Headers) -> ReadRequest:
 
 
 def _parse_position(text: str) -> int | None:
+    if text == BEGINNING:
+        return EARLIEST
     return None if text == NOW else parse_offset(text)
 
 
@@ -204,7 +217,7 @@ def _parse_fork_offset(text: str | None) -> int | None:
         return None
     # The beginning of a stream is all zeros in every server's spelling of offsets, and clients
     # know it without having been told.
-    if text and not text.strip("0_"):
+    if text == BEGINNING or (text and not text.strip("0_")):
         return 0
     try:
         return _parse_position(text)
@@ -237,6 +250,8 @@ def parse_create(
         closed=_is_closing(headers),
         ttl_seconds=None if ttl is None else _parse_ttl(ttl),
         expires_at=None if expires_at is None else _parse_expires_at(expires_at),
+        retain_bytes=_parse_retention(headers, StreamHeader.RETAIN_BYTES),
+        retain_seconds=_parse_retention(headers, StreamHeader.RETAIN_SECONDS),
     )
 
 
@@ -310,6 +325,15 @@ def _parse_ttl(text: str) -> int:
             f"Stream-TTL is a whole number of seconds without sign, zero padding or decimals,"
             f" {MAX_TTL_SECONDS} at most",
         )
+    return int(text)
+
+
+def _parse_retention(headers: Headers, name: str) -> int | None:
+    text = header(headers, name.lower().encode())
+    if text is None:
+        return None
+    if not _INTEGER.fullmatch(text) or not 0 < int(text) <= MAX_SAFE_INTEGER:
+        raise RequestError(ErrorCode.BAD_REQUEST, f"{name} is a whole number from 1 on")
     return int(text)
 
 

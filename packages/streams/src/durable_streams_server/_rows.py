@@ -6,7 +6,19 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, func, not_, or_, select
 
 from durable_streams_server import _schema as schema
-from durable_streams_server._model import Inspection, Producer, StreamInfo
+from durable_streams_server._errors import (
+    OffsetGoneError,
+    StorageError,
+    StreamNotFoundError,
+)
+from durable_streams_server._model import (
+    KEEP_ALL,
+    Inspection,
+    Producer,
+    Retention,
+    StreamInfo,
+    Trim,
+)
 
 LISTED_PARTS = 1000
 """So many producers, and so many forks, of one stream are told; a stream may have any number."""
@@ -40,6 +52,78 @@ def is_over(now: float) -> ColumnElement[bool]:
         and_(table.expires_at.is_not(None), table.expires_at <= now),
         and_(table.ttl_seconds.is_not(None), table.touched_at + table.ttl_seconds <= now),
     )
+
+
+def select_start(connection: Connection, stream_id: int) -> int | None:
+    """Where an incarnation begins by now; None when it is gone."""
+    table = schema.streams.c
+    return connection.execute(select(table.start).where(table.id == stream_id)).scalar()
+
+
+def why_missing(
+    stream: StreamInfo, position: int, end: int, start: int | None
+) -> StreamNotFoundError | OffsetGoneError | StorageError:
+    """Why bytes that should be stored are not: they may have been let go of a moment ago.
+
+    Args:
+        stream: As the reader knows it.
+        position: Where bytes are missing.
+        end: Up to where.
+        start: Where the stream begins by now, or None when it is gone.
+    """
+    if start is None:
+        return StreamNotFoundError(stream.path)
+    if position < start:
+        return OffsetGoneError(stream.path, position, start)
+    return StorageError(f"bytes {position} to {end} of {stream.path!r} are missing")
+
+
+def overdue_trims(connection: Connection, default: Retention, now: float) -> list[Trim]:
+    """See `Store.overdue`."""
+    table = schema.streams.c
+    query = SELECT_STREAMS.where(not_(table.deleted), table.forks == 0)
+    if default == KEEP_ALL:
+        own = or_(table.retain_bytes.is_not(None), table.retain_seconds.is_not(None))
+        query = query.where(own)
+    trims = []
+    for row in connection.execute(query).all():
+        stream = stream_of_row(row)
+        start = max(
+            _start_by_size(connection, stream, stream.retain_bytes or default.max_bytes),
+            _start_by_age(connection, stream, stream.retain_seconds or default.max_seconds, now),
+        )
+        if start > stream.start:
+            trims.append(Trim(stream.path, stream.id, start))
+    return trims
+
+
+def _start_by_size(connection: Connection, stream: StreamInfo, limit: int | None) -> int:
+    if limit is None or stream.tail - stream.start <= limit:
+        return 0
+    chunks = schema.chunks.c
+    last = select(func.max(chunks.end_offset)).where(
+        chunks.stream_id == stream.id, chunks.end_offset <= stream.tail - limit
+    )
+    return connection.execute(last).scalar() or 0
+
+
+def _start_by_age(connection: Connection, stream: StreamInfo, limit: int | None, now: float) -> int:
+    """Where the first row begins that is young enough; rows are in the order of their age."""
+    if limit is None:
+        return 0
+    chunks = schema.chunks.c
+    rows = connection.execute(
+        select(chunks.end_offset, chunks.written_at)
+        .where(chunks.stream_id == stream.id, chunks.end_offset > stream.start)
+        .order_by(chunks.end_offset)
+    )
+    start = 0
+    for end_offset, written_at in rows:
+        if written_at > now - limit:
+            break
+        start = end_offset
+    rows.close()
+    return start
 
 
 def select_page(

@@ -15,7 +15,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _ID = Integer().with_variant(BigInteger(), "postgresql")  # 64 bits in every database
 _NAME = Text().with_variant(Text(collation="C"), "postgresql")  # sorts by its bytes
@@ -42,6 +42,10 @@ streams = Table(
     Column("fork_position", BigInteger, nullable=False),
     Column("forks", Integer, nullable=False),
     Column("deleted", Boolean, nullable=False),
+    # Of the bytes before it retention has let go.
+    Column("start", BigInteger, nullable=False, server_default="0"),
+    Column("retain_bytes", BigInteger),
+    Column("retain_seconds", BigInteger),
     # An id is the incarnation in ETags and guards: it must never come back.
     sqlite_autoincrement=True,
     # Every append rewrites the row: with room beside it that touches no index.
@@ -57,12 +61,22 @@ chunks = Table(
     "chunks",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("stream_id", Integer, ForeignKey("streams.id", ondelete="CASCADE"), nullable=False),
+    # No foreign key: the rows of a deleted stream go bit by bit, see `garbage`.
+    Column("stream_id", Integer, nullable=False),
     Column("end_offset", BigInteger, nullable=False),
     Column("data", LargeBinary, nullable=False),
+    Column("written_at", BigInteger, nullable=False),  # epoch seconds, of its last byte
 )
 # Rows lie in commit order (one commit writes neighbouring pages); the index finds a stream's.
 Index("chunks_stream_offset", chunks.c.stream_id, chunks.c.end_offset, unique=True)
+
+garbage = Table(
+    "garbage",
+    metadata,
+    Column("stream_id", _ID, primary_key=True, autoincrement=False),
+    # The stream's rows that end here or earlier are nobody's any more.
+    Column("below", BigInteger, nullable=False),
+)
 
 producers = Table(
     "producers",
@@ -142,7 +156,24 @@ def _add_subscriptions(connection: Connection) -> None:
     metadata.create_all(connection, tables=[subscriptions, links, secrets], checkfirst=False)
 
 
-_STEPS = {1: _add_subscriptions}
+def _add_retention(connection: Connection) -> None:
+    run = connection.exec_driver_sql
+    run("ALTER TABLE streams ADD COLUMN start BIGINT DEFAULT '0' NOT NULL")
+    run("ALTER TABLE streams ADD COLUMN retain_bytes BIGINT")
+    run("ALTER TABLE streams ADD COLUMN retain_seconds BIGINT")
+    run("DROP INDEX chunks_stream_offset")
+    run("ALTER TABLE chunks RENAME TO chunks_without_time")
+    metadata.create_all(connection, tables=[chunks, garbage], checkfirst=False)
+    # When they were written nobody knows: what has an age counts from now.
+    run(
+        "INSERT INTO chunks (id, stream_id, end_offset, data, written_at)"
+        " SELECT id, stream_id, end_offset, data, CAST(strftime('%s', 'now') AS INTEGER)"
+        " FROM chunks_without_time"
+    )
+    run("DROP TABLE chunks_without_time")
+
+
+_STEPS = {1: _add_subscriptions, 2: _add_retention}
 """What turns tables of a version into those of the next."""
 
 

@@ -10,6 +10,7 @@ from durable_streams_server._asgi import StreamsApp
 from durable_streams_server._errors import LogClosedError, StorageError
 from durable_streams_server._exchange import Exchange, Limits, Receive, Scope, Send, local_path
 from durable_streams_server._log import DEFAULT_LEASE_SECONDS, Log
+from durable_streams_server._model import KEEP_ALL, Retention
 from durable_streams_server._probes import health, ready
 from durable_streams_server._subscriptions import Subscriptions, SubscriptionSettings
 from durable_transport.protocol import ErrorCode
@@ -26,6 +27,7 @@ def create_app(
     cors: bool = True,
     limits: Limits | None = None,
     lease_seconds: float = DEFAULT_LEASE_SECONDS,
+    retention: Retention = KEEP_ALL,
     admin: AdminAccess | None = None,
     subscriptions: SubscriptionSettings | None = None,
 ) -> "StreamsServer":
@@ -38,6 +40,7 @@ def create_app(
         cors: Let web pages of any origin read and write streams.
         limits: Bounds of one request.
         lease_seconds: See `Log.open`.
+        retention: See `Log.open`.
         admin: Who may list the streams, use the inspector and read ``/metrics``; None switches
             all that off.
         subscriptions: Which webhooks may be called, and how. Without settings those at https URLs
@@ -49,6 +52,7 @@ def create_app(
         cors=cors,
         limits=limits,
         lease_seconds=lease_seconds,
+        retention=retention,
         admin=admin,
         subscriptions=subscriptions,
     )
@@ -69,11 +73,13 @@ class StreamsServer:
         cors: bool,
         limits: Limits | None,
         lease_seconds: float,
+        retention: Retention,
         admin: AdminAccess | None,
         subscriptions: SubscriptionSettings | None,
     ) -> None:
         self._store = store
         self._lease_seconds = lease_seconds
+        self._retention = retention
         self._open_log = store if isinstance(store, Log) else None
         self._limits = limits or Limits()
         self._settings = subscriptions
@@ -113,7 +119,9 @@ class StreamsServer:
             return
         async with AsyncExitStack() as resources:
             if isinstance(self._store, str):
-                log = await Log.open(self._store, lease_seconds=self._lease_seconds)
+                log = await Log.open(
+                    self._store, lease_seconds=self._lease_seconds, retention=self._retention
+                )
                 self._open_log = await resources.enter_async_context(log)
             self._running = await resources.enter_async_context(
                 Subscriptions(self.log, self._settings)

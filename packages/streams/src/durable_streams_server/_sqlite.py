@@ -9,7 +9,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar
@@ -23,7 +23,15 @@ from durable_streams_server._errors import (
     StreamNotFoundError,
 )
 from durable_streams_server._json_mode import is_json
-from durable_streams_server._model import Append, Inspection, Operation, Producer, StreamInfo
+from durable_streams_server._model import (
+    Append,
+    Inspection,
+    Operation,
+    Producer,
+    Retention,
+    StreamInfo,
+    Trim,
+)
 from durable_streams_server._plan import (
     Effects,
     Planner,
@@ -37,10 +45,14 @@ from durable_streams_server._rows import (
     SELECT_STREAMS,
     inspect_stream,
     is_over,
+    overdue_trims,
     select_page,
+    select_start,
     stream_of_row,
+    why_missing,
 )
 from durable_streams_server._sqlite_file import (
+    give_back_pages,
     is_fatal,
     lock_file,
     make_engine,
@@ -49,6 +61,7 @@ from durable_streams_server._sqlite_file import (
     storage_errors,
 )
 from durable_streams_server._store import Commit
+from durable_streams_server._tidy import Tidier, garbage_of
 
 T = TypeVar("T")
 
@@ -77,6 +90,7 @@ class SqliteStore:
         self._known: dict[str, StreamInfo] = {}
         self._known_producers: dict[ProducerKey, ProducerState] = {}
         self._leases: dict[str, float] = {}
+        self._tidier = Tidier()
         with ExitStack() as resources:
             if file is not None:
                 resources.enter_context(lock_file(file))
@@ -121,8 +135,9 @@ class SqliteStore:
         with self._read_turn, self._fail_stop(), storage_errors():
             planner = Planner(self._load_state(groups), now, self._new_id)
             outcomes = [planner.run(group) for group in groups]
-            self._write(planner.effects)
+            self._write(planner.effects, now)
         self._remember(planner.effects)
+        self._tidier.note(planner.effects, now)
         return Commit(outcomes, planner.effects)
 
     def control(self, work: Callable[[Connection], T]) -> T:
@@ -138,6 +153,13 @@ class SqliteStore:
                 self._rollback()
                 raise
         return result
+
+    def tidy(self, now: float) -> bool:
+        """See `Store.tidy`."""
+        if self.control(partial(self._tidier.step, now=now)):
+            return True
+        with self._read_turn, self._fail_stop(), storage_errors():
+            return give_back_pages(self._writer)
 
     def _new_id(self) -> int:
         self._last_id += 1
@@ -186,8 +208,8 @@ class SqliteStore:
         ).first()
         return None if row is None else (row.epoch, row.seq)
 
-    def _write(self, effects: Effects) -> None:
-        statements = list(self._statements(effects))
+    def _write(self, effects: Effects, now: float) -> None:
+        statements = list(self._statements(effects, now))
         if len(statements) > 1:
             statements = [("BEGIN IMMEDIATE", ()), *statements, ("COMMIT", ())]
         try:
@@ -197,7 +219,7 @@ class SqliteStore:
             self._rollback()
             raise
 
-    def _statements(self, effects: Effects) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    def _statements(self, effects: Effects, now: float) -> Iterator[tuple[str, tuple[Any, ...]]]:
         """What to execute for a batch; one statement alone is a transaction by itself.
 
         There is one statement for many rows, because each costs a turn of the interpreter's lock.
@@ -205,6 +227,7 @@ class SqliteStore:
         """
         for stream_id in effects.deleted:
             yield "DELETE FROM streams WHERE id = ?", (stream_id,)
+        garbage = garbage_of(effects, lambda path: self._known[path].start)
         created = [_row(effects.streams[id_]) for id_ in sorted(effects.created)]
         changed = [
             _mutable_row(stream)
@@ -212,11 +235,13 @@ class SqliteStore:
             if stream.id not in effects.created
             and not stream.differs_in_tail_only(self._known[stream.path])
         ]
+        written_at = int(now)
         new_chunks = [
-            (id_, effects.streams[id_].tail, b"".join(pieces))
+            (id_, effects.streams[id_].tail, b"".join(pieces), written_at)
             for id_, pieces in effects.chunks.items()
         ]
         new_producers = [key + state for key, state in effects.producers.items()]
+        yield from _with_rows(_UPSERT_GARBAGE, garbage)
         yield from _with_rows(_INSERT_STREAMS, created)
         yield from _with_rows(_UPDATE_STREAMS, changed)
         yield from _with_rows(_INSERT_CHUNKS, new_chunks)
@@ -313,24 +338,22 @@ class SqliteStore:
         pieces: list[bytes] = []
         reached = position
         rows = connection.exec_driver_sql(
-            "SELECT end_offset, data FROM chunks"
-            " WHERE stream_id = ? AND end_offset > ? ORDER BY end_offset",
-            (stream.id, position),
+            "SELECT end_offset, data FROM chunks WHERE stream_id = ? AND end_offset > ?"
+            " AND EXISTS (SELECT 1 FROM streams WHERE id = ?) ORDER BY end_offset",
+            (stream.id, position, stream.id),
         )
         for end, data in rows:
             begin = end - len(data)
             if begin > reached or (pieces and begin < reached):
-                raise StorageError(f"bytes {reached} to {begin} of {stream.path!r} are missing")
+                start = select_start(connection, stream.id)
+                raise why_missing(stream, reached, begin, start)
             pieces.append(data[reached - begin : limit - begin])
             reached = min(end, limit)
             if reached == limit or reached - position >= max_bytes:
                 break
         rows.close()
         if reached == position:
-            known = "SELECT 1 FROM streams WHERE id = ?"
-            if connection.exec_driver_sql(known, (stream.id,)).first() is None:
-                raise StreamNotFoundError(stream.path)
-            raise StorageError(f"bytes {position} to {limit} of {stream.path!r} are missing")
+            raise why_missing(stream, position, limit, select_start(connection, stream.id))
         return b"".join(pieces)
 
     def orphans(self, now: float) -> list[StreamInfo]:
@@ -345,6 +368,11 @@ class SqliteStore:
                 SELECT_STREAMS.where(schema.streams.c.owner.is_not(None))
             ).all()
         return [stream_of_row(row) for row in rows]
+
+    def overdue(self, default: Retention, now: float) -> list[Trim]:
+        """See `Store.overdue`."""
+        with self._reading() as connection:
+            return overdue_trims(connection, default, now)
 
     def expired(self, now: float) -> list[str]:
         """See `Store.expired`."""
@@ -387,15 +415,17 @@ def _size_of(file: Path) -> int:
 
 _INSERT_STREAMS = (
     "INSERT INTO streams (id, path, content_type, tail, closed, created_at, owner, ttl_seconds,"
-    " expires_at, touched_at, seq, closed_by, forked_from, fork_position, forks, deleted) VALUES %s"
+    " expires_at, touched_at, seq, closed_by, forked_from, fork_position, forks, deleted,"
+    " start, retain_bytes, retain_seconds) VALUES %s"
 )
 _UPDATE_STREAMS = (
     "UPDATE streams SET tail = v.column2, closed = v.column3, owner = v.column4,"
     " touched_at = v.column5, seq = v.column6, closed_by = v.column7, forks = v.column8,"
-    " deleted = v.column9"
+    " deleted = v.column9, start = v.column10"
     " FROM (VALUES %s) AS v WHERE streams.id = v.column1"
 )
-_INSERT_CHUNKS = "INSERT INTO chunks (stream_id, end_offset, data) VALUES %s"
+_INSERT_CHUNKS = "INSERT INTO chunks (stream_id, end_offset, data, written_at) VALUES %s"
+_UPSERT_GARBAGE = "INSERT OR REPLACE INTO garbage (stream_id, below) VALUES %s"
 _UPSERT_PRODUCERS = (
     "INSERT OR REPLACE INTO producers (stream_id, producer_id, epoch, seq) VALUES %s"
 )
@@ -436,6 +466,7 @@ def _mutable_row(stream: StreamInfo) -> tuple[Any, ...]:
         _closed_by_text(stream.closed_by),
         stream.forks,
         stream.deleted,
+        stream.start,
     )
 
 

@@ -28,6 +28,11 @@ again and again: a commit of 32 appends took 0.97 ms instead of 0.70 after 60 MB
 CHECKPOINT_PAGES = 4000
 """Pages of 4 KiB in the write-ahead log before they are copied to the file. Four times SQLite's
 own: most are written many times before they are copied (0.60 ms instead of 0.70)."""
+_BUSY_MS = 10_000
+_PAGES_AT_ONCE = 256
+_FREE_PAGES = 256
+_FREE_SHARE = 8
+"""Space is given back when more pages are free than the one, and than this part of the file."""
 
 
 def make_engine(file: Path | None, pool_class: type[pool.Pool], **options: Any) -> Engine:
@@ -47,7 +52,7 @@ def make_engine(file: Path | None, pool_class: type[pool.Pool], **options: Any) 
 def _configure(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA busy_timeout = 10000")
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
 
 
 def prepare(connection: Connection, file: Path | None) -> None:
@@ -67,6 +72,8 @@ def prepare(connection: Connection, file: Path | None) -> None:
         )
     if file is not None and not os.access(file, os.W_OK):
         raise StoreFormatError(name, "it is read-only; make it writable or choose another file")
+    # So that space is given back bit by bit; it has to be said before there is a table.
+    run("PRAGMA auto_vacuum = INCREMENTAL")
     run("PRAGMA journal_mode = WAL")
     run(f"PRAGMA cache_size = -{WRITE_CACHE_KIB}")
     run(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
@@ -81,6 +88,30 @@ def prepare(connection: Connection, file: Path | None) -> None:
     run(f"PRAGMA application_id = {APPLICATION_ID}")
     run(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
     run("COMMIT")
+    if tables:
+        run("VACUUM")  # makes `auto_vacuum` hold for the file of an older version as well
+
+
+def give_back_pages(connection: Connection) -> bool:
+    """Shrink the file by a few pages when many are free; some stay, they will be needed again.
+
+    Not within a transaction. True when there may be more.
+    """
+    run = connection.exec_driver_sql
+    free, pages = run("PRAGMA freelist_count").scalar_one(), run("PRAGMA page_count").scalar_one()
+    if free <= _FREE_PAGES or free * _FREE_SHARE < pages:
+        return False
+    driver: Any = connection.connection.driver_connection
+    # As a script, because it takes one page at each step of the statement, and has no rows.
+    driver.executescript(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
+    if free - _PAGES_AT_ONCE > _FREE_PAGES:
+        return True
+    # What was cut off is cut off in the write-ahead log until that is copied. Without waiting: a
+    # reader that is in the way is gone the next time.
+    run("PRAGMA busy_timeout = 0")
+    run("PRAGMA wal_checkpoint(TRUNCATE)")
+    run(f"PRAGMA busy_timeout = {_BUSY_MS}")
+    return False
 
 
 def lock_file(file: Path) -> TextIO:

@@ -4,7 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from durable_streams_server._model import Inspection, Operation, Outcome, StreamInfo
+from durable_streams_server._model import (
+    Inspection,
+    Operation,
+    Outcome,
+    Retention,
+    StreamInfo,
+    Trim,
+)
 from durable_streams_server._plan import Effects
 
 if TYPE_CHECKING:
@@ -81,6 +88,20 @@ class Store(Protocol):
 
     def owned(self) -> list[StreamInfo]:
         """Open streams that have an owner, alive or not."""
+
+    def overdue(self, default: Retention, now: float) -> list[Trim]:
+        """What retention lets go of: at most one trim for each stream.
+
+        A stream without a retention of its own has the ``default``. Bytes are let go in the pieces
+        in which they are stored, so somewhat more is kept than was asked for.
+        """
+
+    def tidy(self, now: float) -> bool:
+        """One short step of house-keeping in one transaction; False when there is nothing to do.
+
+        Merges small rows, removes those that nobody can read any more, gives space back. Called
+        from the thread of `commit`.
+        """
 
     def expired(self, now: float) -> list[str]:
         """Paths of streams whose lifetime is over and which are still stored."""

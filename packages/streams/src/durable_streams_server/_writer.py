@@ -11,16 +11,14 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import Connection
-
 from durable_streams_server._errors import LogClosedError, LogError, StorageError
 from durable_streams_server._model import Append, Create, Operation, Outcome
 from durable_streams_server._stats import OnBatch, batch_of
 from durable_streams_server._store import Commit, Store
 
 T = TypeVar("T")
-Work = Callable[[Connection], T]
-"""What runs in a transaction of its own, see `Store.control`."""
+Work = Callable[[Store], T]
+"""What the writer's thread does for somebody between two commits."""
 
 MAX_BATCH_BYTES = 8 * 1024 * 1024
 """A commit takes no more operations once it holds this many bytes: bounds latency and memory."""
@@ -72,8 +70,8 @@ class Writer:
         """Queue requests; they are part of the next commits, in their order."""
         self._queue.put(requests)
 
-    def control(self, work: Work[T]) -> "Future[T]":
-        """Run ``work`` between two commits, see `Store.control`; the result is what it returned."""
+    def run(self, work: Work[T]) -> "Future[T]":
+        """Call ``work`` with the store between two commits; the result is what it returned."""
         future: Future[T] = Future()
         self._works.put((work, future))
         self._queue.put(())  # wakes the thread
@@ -139,7 +137,7 @@ class Writer:
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                future.set_result(self._store.control(work))
+                future.set_result(work(self._store))
             except Exception as error:  # noqa: BLE001 - for who waits; this thread serves all
                 future.set_exception(error)
 

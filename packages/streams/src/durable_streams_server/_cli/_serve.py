@@ -3,7 +3,7 @@
 import logging
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -15,6 +15,7 @@ from durable_streams_server._errors import LogError
 from durable_streams_server._exchange import Limits
 from durable_streams_server._log import Log
 from durable_streams_server._logs import FORMATS, LEVELS, LoggedApp, configure, fields
+from durable_streams_server._model import Retention
 from durable_streams_server._server import StreamsServer, create_app
 from durable_streams_server._serving import LOOPBACK_HOSTS, BindError, bind, run, serve
 from durable_streams_server._subscriptions import SubscriptionSettings
@@ -56,6 +57,16 @@ EXIT_FAILED = 1
     show_default=True,
     type=click.IntRange(1),
     help="Largest request body in bytes.",
+)
+@click.option(
+    "--retain-bytes",
+    type=click.IntRange(1),
+    help="Keep so many of a stream's newest bytes at least. Without it, all.",
+)
+@click.option(
+    "--retain-seconds",
+    type=click.IntRange(1),
+    help="Keep a stream's bytes for so long at least. Without it, for ever.",
 )
 @click.option(
     "--cors/--no-cors",
@@ -120,6 +131,8 @@ def serve_command(
     store: str,
     long_poll_timeout: float,
     max_body: int,
+    retain_bytes: int | None,
+    retain_seconds: int | None,
     cors: bool,
     admin: bool | None,
     admin_token: str | None,
@@ -142,6 +155,7 @@ def serve_command(
     limits = Limits(long_poll=long_poll_timeout, body=max_body)
     settings = SubscriptionSettings(_webhook_policy(webhook_allow), _public_url(public_url))
     make_app = partial(create_app, cors=cors, limits=limits, admin=access, subscriptions=settings)
+    open_log = partial(Log.open, store, retention=Retention(retain_bytes, retain_seconds))
     configure(log_format, log_level)
     observe = _observer(otel=otel, requests=log_level == "debug")
     try:
@@ -152,7 +166,7 @@ def serve_command(
     def work(number: int) -> int:
         name = store_name(store) + (f" (worker {number} of {workers})" if workers > 1 else "")
         try:
-            run(lambda: _serve(listener, store, name, make_app, observe))
+            run(lambda: _serve(listener, open_log, name, make_app, observe))
         except LogError as error:
             return _failed(error)
         return 0
@@ -235,16 +249,16 @@ def _public_url(url: str | None) -> str | None:
 
 async def _serve(
     listener: socket.socket,
-    store: str,
+    open_log: Callable[[], Coroutine[Any, Any, Log]],
     name: str,
     make_app: Callable[[Log], StreamsServer],
     observe: Observe | None,
 ) -> None:
     def announce(url: str) -> None:
         click.echo(f"durable-streams: {url}/v1/stream/ on {name}")
-        logger.info("serving", extra=fields(url=url, store=store.partition(":")[0]))
+        logger.info("serving", extra=fields(url=url, store=name.partition(":")[0]))
 
-    async with await Log.open(store) as log:
+    async with await open_log() as log:
 
         async def send_readers_home() -> None:
             logger.info("taking leave", extra=fields(readers=len(log.readers())))

@@ -38,6 +38,7 @@ class ErrorCode(StrEnum):
     PRODUCER_GAP = "producer_gap"
     STREAM_OWNED = "stream_owned"
     OFFSET_OUT_OF_RANGE = "offset_out_of_range"
+    OFFSET_GONE = "offset_gone"
 
     # the proxy
     UPSTREAM_NOT_ALLOWED = "upstream_not_allowed"

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class StreamHeader(StrEnum):
-    """Headers of the Durable Streams protocol (PROTOCOL section 13.2)."""
+    """Headers of the Durable Streams protocol (PROTOCOL section 13.2), and three of our own."""
 
     NEXT_OFFSET = "Stream-Next-Offset"
     UP_TO_DATE = "Stream-Up-To-Date"
@@ -22,6 +22,13 @@ class StreamHeader(StrEnum):
     PRODUCER_SEQ = "Producer-Seq"
     PRODUCER_EXPECTED_SEQ = "Producer-Expected-Seq"
     PRODUCER_RECEIVED_SEQ = "Producer-Received-Seq"
+
+    RETAIN_BYTES = "Stream-Retain-Bytes"
+    """Of our own: so many of the newest bytes are kept at least, older ones are let go."""
+    RETAIN_SECONDS = "Stream-Retain-Seconds"
+    """Of our own: bytes that are younger are kept."""
+    EARLIEST_OFFSET = "Stream-Earliest-Offset"
+    """Of our own: where the bytes begin that are still there."""
 
 
 class ProxyHeader(StrEnum):
