@@ -75,7 +75,7 @@ def _is_refused(arguments: list[str], says: str) -> None:
 @pytest.mark.parametrize(
     ("store", "says"),
     [
-        ("postgres://localhost/x", "sqlite:///"),
+        ("mysql://localhost/x", "sqlite:///"),
         ("nonsense", "sqlite:///"),
         ("sqlite:////nowhere/at/all.sqlite", "all.sqlite"),
     ],

@@ -290,6 +290,7 @@ def test_producer_headers_come_together(missing: tuple[int, ...]) -> None:
     ("id_", "epoch", "seq"),
     [
         ("", "0", "0"),
+        ("p" * 1025, "0", "0"),
         *[
             ("p", *pair)
             for value in ("", "-1", "+1", "01", "1.0", "1e3", "x", "0x1", str(2**53), "9" * 20)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import string
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,8 +31,10 @@ from durable_streams_server import (
     Touch,
     json_items,
 )
+from durable_streams_server._path import MAX_PATH_LENGTH
 from durable_streams_server._postgres import PostgresStore
 from durable_streams_server._postgres_database import borrowed
+from durable_streams_server._request import MAX_PRODUCER_ID
 from durable_streams_server._sqlite import SqliteStore
 from durable_streams_server._url import open_store
 from durable_transport.protocol import MAX_POSITION, format_offset
@@ -305,6 +309,18 @@ def test_producers_survive(reopen: Callable[[], Store]) -> None:
         assert again.producer == Producer("p", 2, 1)
         assert one(store, Append("s", b"2", producer=Producer("p", 2, 2))).ok
         assert content(store, "s") == b"012"
+
+
+def test_the_longest_names_are_stored(store: Store) -> None:
+    """Of bytes that no compression makes shorter: an index has to hold them."""
+    letters = random.Random(0)
+    path = "".join(letters.choices(string.ascii_letters, k=MAX_PATH_LENGTH))
+    name = "".join(chr(letters.randrange(0xA1, 0xFF)) for _ in range(MAX_PRODUCER_ID))
+    append = Append(path, b"x", seq=name, producer=Producer(name, 0, 0))
+    assert one(store, Create(path)).ok
+    assert isinstance(one(store, append), Appended)
+    assert isinstance(one(store, append), Duplicate)
+    assert content(store, path) == b"x"
 
 
 def test_producers_of_a_deleted_stream_are_forgotten(store: Store) -> None:

@@ -28,6 +28,8 @@ from durable_transport.protocol import (
     parse_offset,
 )
 
+MAX_PRODUCER_ID = 1024
+"""Characters; the index of a database has to hold it."""
 MAX_SAFE_INTEGER = 2**53 - 1
 MAX_TTL_SECONDS = 100 * 365 * 24 * 3600
 
@@ -360,6 +362,10 @@ def _parse_producer(headers: Headers) -> Producer | None:
         raise RequestError(
             ErrorCode.BAD_REQUEST,
             "send Producer-Id (not empty), Producer-Epoch and Producer-Seq together, or none",
+        )
+    if len(id_) > MAX_PRODUCER_ID:
+        raise RequestError(
+            ErrorCode.BAD_REQUEST, f"Producer-Id has at most {MAX_PRODUCER_ID} characters"
         )
     return Producer(
         id_,
