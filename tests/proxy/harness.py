@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -16,17 +17,24 @@ import uvicorn
 from durable_proxy import Limits, Timeouts, create_app
 from durable_proxy._allowlist import Allowlist
 from durable_proxy._generations import Generations
+from durable_proxy._hot_paths import hot_paths_first
 from durable_proxy._start_request import StartRequest, parse_head
 from durable_proxy._upstream import open_upstream
+from durable_streams_server import Limits as StreamLimits
 from durable_streams_server import Log, json_items
+from durable_streams_server._protocol import GuardedProtocol
 from durable_transport.protocol import ControlMessage, GenerationPaths, generation_paths
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from fastapi import FastAPI
+
 UNIT = float(os.environ.get("DURABLE_TEST_UNIT", "1"))
 LOOPBACK = "127.0.0.1"
 ANY_LOOPBACK = f"http://{LOOPBACK}:*/**"
+AS_COMMAND = False
+"""Serve as `durable-proxy serve` does."""
 TIMEOUTS = Timeouts(connect=5 * UNIT, answer=10 * UNIT, idle=10 * UNIT)
 
 
@@ -150,12 +158,24 @@ def _dashed(headers: dict[str, str]) -> dict[str, str]:
 async def served(store: Log | str = "sqlite://", **options: Any) -> AsyncIterator[Served]:
     """The whole proxy on a loopback port."""
     given: dict[str, Any] = {"allow": [ANY_LOOPBACK], "timeouts": TIMEOUTS} | options
-    app = create_app(store, **given)
+    async with serving(create_app(store, **given)) as proxy:
+        yield proxy
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[Served]:
+    """An application of the proxy on a loopback port: as it is, or as our command serves it."""
+    command: dict[str, Any] = {"http": partial(GuardedProtocol, StreamLimits())}
     async with app.router.lifespan_context(app):
         with socket.create_server((LOOPBACK, 0), backlog=512) as listener:
             url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
             config = uvicorn.Config(
-                app, ws="none", lifespan="off", log_config=None, timeout_graceful_shutdown=1
+                hot_paths_first(app) if AS_COMMAND else app,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                timeout_graceful_shutdown=1,
+                **(command if AS_COMMAND else {}),
             )
             server = uvicorn.Server(config)
             task = asyncio.create_task(server._serve([listener]))

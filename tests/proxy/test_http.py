@@ -13,6 +13,7 @@ from durable_proxy import Limits, __version__, create_app
 from durable_streams_server import Limits as StreamLimits
 from durable_streams_server import Log
 from durable_transport.protocol import generation_paths
+from proxy import harness
 from proxy.harness import LOOPBACK, TIMEOUTS, UNIT, eventually, served
 from proxy.wire import Wire, pieces, upstream, whole
 
@@ -27,6 +28,14 @@ SAFE = {
     "x-accel-buffering": "no",
     "cache-control": "no-cache, no-transform",
 }
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["mounted", "command"])
+def as_command(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Everything holds for the application, and for what our command makes of it."""
+    is_so: bool = request.param
+    monkeypatch.setattr(harness, "AS_COMMAND", is_so)
+    return is_so
 
 
 def _assert_refused(answer: httpx2.Response, status: int, code: str) -> str:

@@ -6,8 +6,9 @@ A handler parses, decides, and renders; what a generation is and does is elsewhe
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, assert_never
@@ -23,6 +24,7 @@ from durable_proxy._allowlist import Allowlist
 from durable_proxy._answers import Accepted, Answer
 from durable_proxy._egress import Egress
 from durable_proxy._errors import RETRY_AFTER, Refusal, RefusedError
+from durable_proxy._hot_paths import STREAMS_PREFIX, Handler, HotPaths
 from durable_proxy._live import LiveBody
 from durable_proxy._service import Options, Proxy
 from durable_proxy._start_request import (
@@ -44,8 +46,6 @@ from durable_transport.protocol import (
 )
 
 __version__ = version("durable-proxy")
-
-STREAMS_PREFIX = "/v1/stream"
 
 ALWAYS = {
     "Cache-Control": "no-cache, no-transform",
@@ -145,9 +145,11 @@ def _assemble(proxy: Proxy, public_url: str | None) -> FastAPI:
         cors=False,
         limits=proxy.options.streams,
     )
+    start = partial(_start, proxy, public_url)
     app = FastAPI(title="durable-proxy", version=__version__, lifespan=lifespan)
     app.state.proxy = proxy
-    app.include_router(_routes(proxy, public_url))
+    app.state.hot_paths = HotPaths(start, _on_log, _on_defect, streams)
+    app.include_router(_routes(proxy, start))
     app.mount(STREAMS_PREFIX, streams)
     _add_error_handlers(app)
     return app
@@ -156,17 +158,18 @@ def _assemble(proxy: Proxy, public_url: str | None) -> FastAPI:
 # ---------------------------------------------------------------------- routes
 
 
-def _routes(proxy: Proxy, public_url: str | None) -> APIRouter:
-    router = APIRouter()
+async def _start(proxy: Proxy, public_url: str | None, request: Request) -> Response:
+    session, request_id = request.path_params["session"], request.path_params["request_id"]
+    try:
+        wanted = await _parse(session, request_id, request, proxy.options)
+    except RefusedError as error:
+        return _refuse(error.refusal)
+    answer = await proxy.parts.generations.start(wanted)
+    return _render(answer, wanted, proxy, public_url or _address(request))
 
-    async def start(request: Request) -> Response:
-        session, request_id = request.path_params["session"], request.path_params["request_id"]
-        try:
-            wanted = await _parse(session, request_id, request, proxy.options)
-        except RefusedError as error:
-            return _refuse(error.refusal)
-        answer = await proxy.parts.generations.start(wanted)
-        return _render(answer, wanted, proxy, public_url or _address(request))
+
+def _routes(proxy: Proxy, start: Handler) -> APIRouter:
+    router = APIRouter()
 
     router.add_api_route(
         "/api/{session}/{request_id}",
@@ -198,7 +201,7 @@ def _documented_start(session: str, request_id: str) -> None:
     raise AssertionError((session, request_id))  # pragma: no cover - see `_answered_by`
 
 
-def _answered_by(handler: Callable[[Request], Coroutine[Any, Any, Response]]) -> type[APIRoute]:
+def _answered_by(handler: Handler) -> type[APIRoute]:
     """A route that hands requests on as they are.
 
     The parameters of its function are there for the OpenAPI page; to fill them in, and to look
@@ -206,7 +209,7 @@ def _answered_by(handler: Callable[[Request], Coroutine[Any, Any, Response]]) ->
     """
 
     class Direct(APIRoute):
-        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        def get_route_handler(self) -> Handler:
             return handler
 
     return Direct
@@ -378,14 +381,16 @@ def _add_error_handlers(app: FastAPI) -> None:
             return _refuse_method((error.headers or {}).get("Allow", ""))
         return _refuse(Refusal(ErrorCode.NOT_FOUND, "there is nothing at this path"))
 
-    async def on_log(request: Request, error: Exception) -> Response:
-        logger.error("%s: the log failed: %s", request.url.path, error)
-        message = "the log cannot be used at the moment"
-        return _refuse(Refusal(ErrorCode.STORAGE_UNAVAILABLE, message))
-
-    async def on_defect(_request: Request, _error: Exception) -> Response:
-        return _refuse(Refusal(ErrorCode.INTERNAL, "the proxy failed; its log says how"))
-
     app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(LogError, on_log)
-    app.add_exception_handler(Exception, on_defect)
+    app.add_exception_handler(LogError, _on_log)
+    app.add_exception_handler(Exception, _on_defect)
+
+
+async def _on_log(request: Request, error: Exception) -> Response:
+    logger.error("%s: the log failed: %s", request.url.path, error)
+    message = "the log cannot be used at the moment"
+    return _refuse(Refusal(ErrorCode.STORAGE_UNAVAILABLE, message))
+
+
+async def _on_defect(_request: Request, _error: Exception) -> Response:
+    return _refuse(Refusal(ErrorCode.INTERNAL, "the proxy failed; its log says how"))

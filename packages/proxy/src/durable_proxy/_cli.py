@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from durable_proxy._allowlist import Allowlist, PatternError
 from durable_proxy._app import create_app
 from durable_proxy._egress import Egress, EgressError
+from durable_proxy._hot_paths import hot_paths_first
 from durable_proxy._settings import Settings, SettingsError, load_settings
 from durable_proxy._start_request import Limits
 from durable_proxy._upstream import Timeouts
@@ -119,7 +120,9 @@ async def _serve(settings: Settings, *, allow_any_upstream: bool) -> None:
             async with app.state.proxy.running():
                 nothing_allowed = not (settings.allow or allow_any_upstream)
                 ready = partial(_announce, store=settings.store, nothing_allowed=nothing_allowed)
-                await serve(app, listener, drain=app.state.proxy.drain, on_ready=ready)
+                await serve(
+                    hot_paths_first(app), listener, drain=app.state.proxy.drain, on_ready=ready
+                )
 
 
 def _announce(url: str, *, store: str, nothing_allowed: bool) -> None:
