@@ -8,6 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -20,6 +21,7 @@ from durable_streams_server._errors import (
 )
 from durable_streams_server._json_mode import is_json
 from durable_streams_server._model import EARLIEST, Chunk, StreamInfo
+from durable_streams_server._pieces import Pieces
 from durable_streams_server._plan import end_of_life, is_expired
 from durable_streams_server._store import Commit, Store
 from durable_streams_server._tail import Tail
@@ -50,6 +52,7 @@ class ReadSide:
         self._closed = False
         self._tails: OrderedDict[str, Tail] = OrderedDict()
         self._drop_beyond = IDLE_TAILS
+        self._pieces = Pieces()
         self.readers: set[Reader] = set()
         self._threads = ThreadPoolExecutor(READ_THREADS, "durable-log-reader")
 
@@ -91,8 +94,10 @@ class ReadSide:
         return None if is_expired(tail.stream, self.clock()) else tail.stream
 
     async def read_store(self, stream: StreamInfo, position: int, max_bytes: int) -> bytes:
-        """See `Store.read`."""
-        return await self.in_thread(lambda: self._store.read(stream, position, max_bytes))
+        """See `Store.read`. Readers that follow each other closely share what was read."""
+        key = (stream.id, position, max_bytes)
+        read = partial(self._store.read, stream, position, max_bytes)
+        return await self._pieces.get(key, lambda: self.in_thread(read))
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run blocking work of the store beside the loop (`LogClosedError` after `close`)."""
