@@ -95,8 +95,10 @@ class ReadSide:
 
     async def read_store(self, stream: StreamInfo, position: int, max_bytes: int) -> bytes:
         """See `Store.read`. Readers that follow each other closely share what was read."""
-        key = (stream.id, position, max_bytes)
         read = partial(self._store.read, stream, position, max_bytes)
+        if stream.tail - position < max_bytes:
+            return await self.in_thread(read)  # a moment later there may be more
+        key = (stream.id, position, max_bytes)
         return await self._pieces.get(key, lambda: self.in_thread(read))
 
     async def in_thread(self, work: Callable[[], T]) -> T:
