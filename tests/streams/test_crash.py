@@ -13,8 +13,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -35,6 +37,11 @@ from streams.gate import PATIENCE
 from streams.holding import holding
 from streams.http_client import BodyCutError, Client
 from streams.warm import WarmProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streams.postgres import Database
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -64,7 +71,8 @@ class Promises:
 class Run:
     """One store file through all its generations."""
 
-    def __init__(self, seed: int, url: str) -> None:
+    def __init__(self, seed: int, url: str, settled: Callable[[], None] = lambda: None) -> None:
+        self._settled = settled
         self._random = Random(f"crash {seed}")
         self._url = url
         self._promises = Promises()
@@ -100,6 +108,7 @@ class Run:
             while self._random.random() < 0.4:
                 await self._die_at_birth()
             await self._generation()
+        await asyncio.to_thread(self._settled)
         async with WarmProcess(self._url) as server:
             await self._check(server)
 
@@ -115,6 +124,7 @@ class Run:
             await actor.check(server)
 
     async def _generation(self) -> None:
+        await asyncio.to_thread(self._settled)
         async with WarmProcess(self._url) as server:
             await self._check(server)
             await self._actors[0].act(server)
@@ -149,3 +159,18 @@ async def test_what_was_acknowledged_survives(tmp_path: Path, seed: int) -> None
     if seed % 3 == 0:
         run.begin_in_the_past(file)
     await run.live()
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + RUNS))
+async def test_what_was_acknowledged_survives_in_postgres(postgres: Database, seed: int) -> None:
+    def settled() -> None:
+        # What a dead server had sent may still be carried out; then its connections end.
+        deadline = time.monotonic() + PATIENCE
+        while postgres.execute(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid()"
+        ):
+            assert time.monotonic() < deadline, "a dead server's connection stays"
+            time.sleep(0.01)
+
+    await Run(seed, postgres.url, settled).live()

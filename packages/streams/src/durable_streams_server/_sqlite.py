@@ -52,11 +52,16 @@ from durable_streams_server._rows import (
     why_missing,
 )
 from durable_streams_server._sqlite_file import (
+    Places,
     give_back_pages,
     is_fatal,
     lock_file,
+    log_of,
     make_engine,
+    note_closing,
+    note_opened,
     opening_errors,
+    places_of,
     prepare,
     storage_errors,
 )
@@ -91,10 +96,16 @@ class SqliteStore:
         self._known_producers: dict[ProducerKey, ProducerState] = {}
         self._leases: dict[str, float] = {}
         self._tidier = Tidier()
+        self._places: Places | None = None
         with ExitStack() as resources:
-            if file is not None:
-                resources.enter_context(lock_file(file))
-            self._open(resources)
+            if file is None:
+                self._open(resources)
+            else:
+                lock = resources.enter_context(lock_file(file))
+                self._open(resources)
+                self._places = places_of(file)
+                note_opened(lock)
+                resources.callback(note_closing, lock)
             self._resources = resources.pop_all()
 
     def _open(self, resources: ExitStack) -> None:
@@ -107,7 +118,11 @@ class SqliteStore:
             self._read_turn = nullcontext()
             self._write_engine = make_engine(self.file, pool.NullPool)
             self._read_engine = make_engine(
-                self.file, pool.QueuePool, pool_size=READ_CONNECTIONS, max_overflow=0
+                self.file,
+                pool.QueuePool,
+                there=True,
+                pool_size=READ_CONNECTIONS,
+                max_overflow=0,
             )
         resources.callback(self._write_engine.dispose)
         resources.callback(self._read_engine.dispose)
@@ -130,8 +145,7 @@ class SqliteStore:
 
     def commit(self, groups: Sequence[Sequence[Operation]], now: float) -> Commit:
         """See `Store.commit`."""
-        if self._failed is not None:
-            raise self._failed
+        self._check_writable()
         with self._read_turn, self._fail_stop(), storage_errors():
             planner = Planner(self._load_state(groups), now, self._new_id)
             outcomes = [planner.run(group) for group in groups]
@@ -142,8 +156,7 @@ class SqliteStore:
 
     def control(self, work: Callable[[Connection], T]) -> T:
         """See `Store.control`."""
-        if self._failed is not None:
-            raise self._failed
+        self._check_writable()
         with self._read_turn, self._fail_stop(), storage_errors():
             self._writer.exec_driver_sql("BEGIN IMMEDIATE")
             try:
@@ -160,6 +173,15 @@ class SqliteStore:
             return True
         with self._read_turn, self._fail_stop(), storage_errors():
             return give_back_pages(self._writer)
+
+    def _check_writable(self) -> None:
+        """What is written into a file that no path leads to any more would be lost."""
+        if self.file is not None and places_of(self.file) != self._places:
+            self._failed = StoreBrokenError(
+                f"{self.file} or its log was removed or replaced under the running server"
+            )
+        if self._failed is not None:
+            raise self._failed
 
     def _new_id(self) -> int:
         self._last_id += 1
@@ -400,7 +422,7 @@ class SqliteStore:
         with self._reading() as connection:
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
             page_size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
-        log = 0 if self.file is None else _size_of(self.file.with_name(self.file.name + "-wal"))
+        log = 0 if self.file is None else _size_of(log_of(self.file))
         return int(pages) * int(page_size) + log
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, pool
 from sqlalchemy.engine import URL
@@ -35,8 +36,21 @@ _FREE_SHARE = 8
 """Space is given back when more pages are free than the one, and than this part of the file."""
 
 
-def make_engine(file: Path | None, pool_class: type[pool.Pool], **options: Any) -> Engine:
+def make_engine(
+    file: Path | None, pool_class: type[pool.Pool], *, there: bool = False, **options: Any
+) -> Engine:
+    """Connections to a file, or to one in memory.
+
+    Args:
+        file: The store.
+        pool_class: How connections are kept.
+        there: Do not make the file when there is none: SQLite would remove the log beside it.
+        options: Of the pool.
+    """
     url = URL.create("sqlite", database=None if file is None else str(file))
+    if there:
+        query = {"mode": "rw", "uri": "true"}
+        url = url.set(database=f"file:{quote(str(file))}").update_query_dict(query)
     engine = create_engine(
         url,
         poolclass=pool_class,
@@ -114,8 +128,22 @@ def give_back_pages(connection: Connection) -> bool:
     return False
 
 
+_IN_USE = "; it has the store open"
+
+
+def log_of(file: Path) -> Path:
+    """SQLite's write-ahead log of a file: what was committed and has not been copied yet."""
+    return file.with_name(file.name + "-wal")
+
+
 def lock_file(file: Path) -> TextIO:
-    """Take the store for this process; the lock dies with the process."""
+    """Take the store for this process; the lock dies with the process.
+
+    Raises:
+        StoreLockedError: another process has it.
+        StoreFormatError: the folder cannot be written; or whoever had the store last did not close
+            it, and a part of what it was promised to keep is not there.
+    """
     path = file.with_name(file.name + ".lock")
     try:
         handle = path.open("a+")
@@ -125,16 +153,69 @@ def lock_file(file: Path) -> TextIO:
         ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        owner = _text_of(handle)
+        _check_that_all_is_there(file, owner)
     except BlockingIOError as error:
-        handle.seek(0)
-        owner = handle.read().strip() or "another process"
+        owner = _text_of(handle).removesuffix(_IN_USE) or "another process"
         handle.close()
         raise StoreLockedError(str(file), owner) from error
+    except StoreFormatError:
+        handle.close()
+        raise
+    # Until the log is there nothing is said of it: whoever dies before has left none.
+    _write(handle, owner if owner.endswith(_IN_USE) else _this_process())
+    return handle
+
+
+def note_opened(handle: TextIO) -> None:
+    """Note in the lock that file and log are there, and have to be as long as nobody closes."""
+    _write(handle, _this_process() + _IN_USE)
+
+
+def note_closing(handle: TextIO) -> None:
+    """Take back `note_opened`: SQLite removes the log with its last connection."""
+    _write(handle, _this_process())
+
+
+def _check_that_all_is_there(file: Path, owner: str) -> None:
+    """An empty store, or an old state of it, must not pass for what was acknowledged."""
+    if not owner.endswith(_IN_USE):
+        return
+    for one in (file, log_of(file)):
+        if not one.exists() or (one is file and file.stat().st_size == 0):
+            raise StoreFormatError(
+                str(file),
+                f"{one} is missing, and {owner.removesuffix(_IN_USE)} ended without closing it:"
+                f" put it back, or remove {file}.lock to go on with what is there",
+            )
+
+
+def _this_process() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def _text_of(handle: TextIO) -> str:
+    handle.seek(0)
+    return handle.read().strip()
+
+
+def _write(handle: TextIO, text: str) -> None:
     handle.seek(0)
     handle.truncate()
-    handle.write(f"process {os.getpid()} on {socket.gethostname()}")
+    handle.write(text)
     handle.flush()
-    return handle
+
+
+Places = tuple[tuple[int, int], ...]
+
+
+def places_of(file: Path) -> Places | None:
+    """Which files on disk the paths of store and log lead to; None when one leads nowhere."""
+    try:
+        found = (file.stat(), log_of(file).stat())
+    except FileNotFoundError:
+        return None
+    return tuple((one.st_dev, one.st_ino) for one in found)
 
 
 # --------------------------------------------------------------------------- errors
