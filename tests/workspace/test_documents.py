@@ -1,0 +1,29 @@
+"""What the documents say of the tests is true."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from workspace._project import ROOT
+
+TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
+PITFALLS = 81
+
+
+def _named() -> list[tuple[str, str]]:
+    return TEST.findall((ROOT / "docs" / "PITFALLS.md").read_text())
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(set(_named())))
+def test_every_test_that_is_named_exists(file: str, name: str) -> None:
+    text = (ROOT / "tests" / file).read_text()
+    assert re.search(rf"^(async )?def {name}\(", text, re.MULTILINE)
+
+
+def test_every_pitfall_has_a_line() -> None:
+    lines = re.findall(
+        r"^\| (\d+) \|.*\| (.+) \|$", (ROOT / "docs" / "PITFALLS.md").read_text(), re.MULTILINE
+    )
+    assert [int(number) for number, _ in lines] == list(range(1, PITFALLS + 1))
