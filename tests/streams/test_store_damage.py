@@ -9,8 +9,9 @@ import asyncio
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,9 @@ from durable_streams_server import (
     Create,
     Log,
     StorageError,
+    StoreFormatError,
 )
+from durable_streams_server._schema import SCHEMA_VERSION
 from streams.command import ServeProcess, command
 from streams.warm import WarmProcess
 
@@ -99,6 +102,19 @@ async def test_what_is_gone_for_good_can_be_given_up(file: Path) -> None:
     file.with_name(file.name + ".lock").unlink()
     async with WarmProcess(f"sqlite:///{file}") as server:
         assert (await server.get("s")).status == 404
+
+
+async def test_an_opening_that_fails_after_a_crash_may_be_tried_again(file: Path) -> None:
+    async with WarmProcess(f"sqlite:///{file}") as server:
+        assert (await server.put("s", b"kept")).status == 201
+    for version, refused in ((9999, True), (SCHEMA_VERSION, False)):
+        with closing(sqlite3.connect(file)) as other, closing(sqlite3.connect(file)):
+            other.execute(f"PRAGMA user_version = {version}")
+            if refused:
+                with pytest.raises(StoreFormatError, match="newer"):
+                    await Log.open(f"sqlite:///{file}")
+    async with await Log.open(f"sqlite:///{file}") as log:
+        assert (await log.read("s")).data == b"kept"
 
 
 async def test_a_store_that_was_closed_may_be_moved_and_made_anew(file: Path) -> None:

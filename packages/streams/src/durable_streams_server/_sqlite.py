@@ -102,6 +102,7 @@ class SqliteStore:
                 self._open(resources)
             else:
                 lock = resources.enter_context(lock_file(file))
+                resources.callback(note_closing, lock)  # an opening that fails closes as well
                 self._open(resources)
                 self._places = places_of(file)
                 note_opened(lock)
