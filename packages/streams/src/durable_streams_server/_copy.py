@@ -1,10 +1,12 @@
 """Moving streams from one store to another: the same bytes at the same offsets.
 
 One stream is one transaction, so the other store holds whole streams only, and a copy that was
-broken off goes on where it ended. Forks stay forks; their sources go first.
+broken off goes on where it ended. Forks stay forks; their sources go first. What retention has let
+go of stays gone; the age of the rest counts from the copy on.
 """
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,7 +93,7 @@ def _copy_stream(source: Store, target: Store, path: str, copied: Copied) -> Non
         return
     target.control(lambda connection: _insert(connection, source, stream, producers))
     copied.streams.append(path)
-    copied.size += stream.tail - stream.fork_position
+    copied.size += stream.tail - _own_start(stream)
 
 
 def _state(connection: Connection, path: str) -> tuple[StreamInfo, Producers] | None:
@@ -127,10 +129,10 @@ def _insert(
             for id_, epoch, seq in producers
         ],
     )
-    end = stream.fork_position
+    end, written_at = _own_start(stream), int(time.time())
     for piece in _pieces(source, stream):
         end += len(piece)
-        chunk = {"stream_id": new_id, "end_offset": end, "data": piece}
+        chunk = {"stream_id": new_id, "end_offset": end, "data": piece, "written_at": written_at}
         _insert_all(connection, schema.chunks, [chunk])
 
 
@@ -139,9 +141,14 @@ def _insert_all(connection: Connection, table: Any, rows: Sequence[dict[str, Any
         connection.execute(insert(table).inline(), rows)
 
 
+def _own_start(stream: StreamInfo) -> int:
+    """Where the bytes begin that the stream itself stores."""
+    return max(stream.fork_position, stream.start)
+
+
 def _pieces(store: Store, stream: StreamInfo) -> Iterator[bytes]:
     """The stream's own bytes."""
-    position = stream.fork_position
+    position = _own_start(stream)
     while position < stream.tail:
         piece = store.read(stream, position, PIECE_BYTES)
         if not piece:
