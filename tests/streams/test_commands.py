@@ -11,9 +11,13 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from durable_streams_server import Append, Create
 from durable_streams_server._cli import main
 from durable_streams_server._cli._piece import json_lines, printable
+from durable_streams_server._cli._stored import stored
 from durable_streams_server._cli._where import Served, Stored, locate
+from durable_streams_server._model import Trim
+from streams.builders import NOW
 from streams.command import EXECUTABLE, ServeProcess, command
 from streams.gate import PATIENCE
 
@@ -201,6 +205,17 @@ async def test_tail(server: ServeProcess, url: str, *, store: bool) -> None:
     assert "no stream x" in fails("tail", where, "x", code=3)
     assert "offset" in fails("tail", where, "chat/1", "--offset", "x")
     assert "past the tail" in fails("tail", where, "chat/1", "--offset", f"{70:020}")
+
+
+async def test_tail_begins_at_the_earliest_byte(tmp_path: Path) -> None:
+    where = f"sqlite:///{tmp_path}/store"
+    with stored(where, create=True) as store:
+        store.commit([[Create("s")], [Append("s", b"old")], [Append("s", b"new")]], NOW)
+        stream = store.stat("s", NOW)
+        assert stream is not None
+        store.commit([[Trim("s", stream.id, 3)]], NOW)
+    assert output_of("tail", where, "s") == b"new"
+    assert "before 3, the earliest" in fails("tail", where, "s", "--offset", f"{0:020}")
 
 
 @each_place

@@ -216,6 +216,10 @@ def test_the_command(postgres: Database, tmp_path: Path) -> None:
     refused = command("copy", file, postgres.url)
     assert refused.returncode == 1
     assert "another stream at 'a'" in refused.stderr
+    missing = command("copy", f"{file}-typo", postgres.url)
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert "there is no store file" in missing.stderr
+    assert not (tmp_path / "store-typo").exists()
     same = command("copy", file, file)
     assert same.returncode == 2
     assert "the same store" in same.stderr

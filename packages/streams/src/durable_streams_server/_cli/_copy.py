@@ -1,15 +1,9 @@
 """``durable-streams copy``."""
 
-import sys
-from contextlib import closing
-
 import click
 
+from durable_streams_server._cli._stored import stored
 from durable_streams_server._copy import copy_streams
-from durable_streams_server._errors import LogError
-from durable_streams_server._url import open_store
-
-EXIT_FAILED = 1
 
 
 @click.command("copy")
@@ -27,12 +21,8 @@ def copy_command(*, source: str, target: str, prefix: str) -> None:
     """
     if source == target:
         raise click.UsageError("FROM and TO are the same store")
-    try:
-        with closing(open_store(source)) as origin, closing(open_store(target)) as destination:
-            copied = copy_streams(origin, destination, prefix)
-    except LogError as error:
-        click.echo(f"durable-streams: {error}", err=True)
-        sys.exit(EXIT_FAILED)
+    with stored(source) as origin, stored(target, create=True) as destination:
+        copied = copy_streams(origin, destination, prefix)
     click.echo(
         f"copied {len(copied.streams)} streams with {copied.size} bytes,"
         f" {copied.present} were there already"

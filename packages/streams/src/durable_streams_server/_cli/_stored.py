@@ -9,7 +9,7 @@ from typing import Any
 from durable_streams_server._cli._errors import CommandError, NoStreamError
 from durable_streams_server._cli._piece import Piece
 from durable_streams_server._describe import describe, describe_fully
-from durable_streams_server._errors import LogError, StoreLockedError
+from durable_streams_server._errors import LogError, OffsetGoneError, StoreLockedError
 from durable_streams_server._json_mode import is_json, json_array
 from durable_streams_server._model import Delete, Deleted, Gone, StreamInfo
 from durable_streams_server._store import Store
@@ -21,10 +21,13 @@ READ_BYTES = 1024 * 1024
 
 
 @contextmanager
-def stored(url: str) -> Iterator[Store]:
-    """The open store of a URL; every error of a store becomes a command's."""
+def stored(url: str, *, create: bool = False) -> Iterator[Store]:
+    """The open store of a URL; every error of a store becomes a command's.
+
+    Only with ``create`` a file that is not there becomes a new store: elsewhere it is a slip.
+    """
     scheme, _, file = url.partition(":///")
-    if scheme == "sqlite" and file and not Path(file).is_file():
+    if not create and scheme == "sqlite" and file and not Path(file).is_file():
         raise CommandError(f"there is no store file {file}")
     try:
         store = open_store(url)
@@ -90,10 +93,16 @@ class StoredStreams:
 
 
 def _position(offset: str, stream: StreamInfo) -> int:
+    if offset == BEGINNING:
+        return stream.start
+    if offset == NOW:
+        return stream.tail
     try:
-        position = stream.tail if offset == NOW else parse_offset(offset or BEGINNING)
+        position = parse_offset(offset)
     except InvalidOffsetError as error:
         raise CommandError(str(error)) from error
     if position > stream.tail:
         raise CommandError(f"offset {offset} is past the tail of {stream.path}")
+    if position < stream.start:
+        raise OffsetGoneError(stream.path, position, stream.start)
     return position
