@@ -204,6 +204,11 @@ class SqliteStore:
         missing = [path for path in paths if path not in self._known]
         for start in range(0, len(missing), _ROWS_PER_STATEMENT):
             part = missing[start : start + _ROWS_PER_STATEMENT]
+            # Streams that are about to be created cost this question only, which is an eighth of
+            # the query that tells what a stream is.
+            exists = _with_placeholders(_ANY_STREAM, len(part), 1)
+            if self._writer.exec_driver_sql(exists, tuple(part)).first() is None:
+                continue
             query = SELECT_STREAMS.where(schema.streams.c.path.in_(part))
             for row in self._writer.execute(query):
                 self._known[row.path] = stream_of_row(row)
@@ -447,6 +452,7 @@ _UPDATE_STREAMS = (
     " deleted = v.column9, start = v.column10"
     " FROM (VALUES %s) AS v WHERE streams.id = v.column1"
 )
+_ANY_STREAM = "SELECT 1 FROM streams WHERE path IN %s LIMIT 1"
 _INSERT_CHUNKS = "INSERT INTO chunks (stream_id, end_offset, data, written_at) VALUES %s"
 _UPSERT_GARBAGE = "INSERT OR REPLACE INTO garbage (stream_id, below) VALUES %s"
 _UPSERT_PRODUCERS = (
