@@ -15,6 +15,11 @@ BUFFERED_BYTES = 128 * 1024
 SEND_STEP_BYTES = 256 * 1024
 """A longer request is handed to the socket in pieces of this size."""
 
+_Selector: type[selectors.BaseSelector] = getattr(
+    selectors, "PollSelector", selectors.DefaultSelector
+)
+"""Asks once with one system call, where the default one takes four on Linux."""
+
 _FIRST_REFUSING_STATUS = 300
 
 
@@ -255,6 +260,6 @@ def _is_readable(transport: asyncio.Transport | None) -> bool:
     socket = None if transport is None else transport.get_extra_info("socket")
     if socket is None:
         return True
-    with selectors.DefaultSelector() as selector:
+    with _Selector() as selector:
         selector.register(socket.fileno(), selectors.EVENT_READ)
         return bool(selector.select(0))

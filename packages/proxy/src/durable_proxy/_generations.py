@@ -84,9 +84,7 @@ class Generations:
         """
         for _ in range(CLAIM_ATTEMPTS):
             try:
-                # A task of its own: whoever is cancelled between the creation of the streams and
-                # the start of the relay must not leave streams that nobody writes.
-                await asyncio.shield(self._spawn(self._claim(request)))
+                await self._claimed(request)
                 return await self._answer(request.paths)
             except StreamNotFoundError:
                 if self._draining:
@@ -122,31 +120,54 @@ class Generations:
 
     # ------------------------------------------------------------------ starting
 
-    async def _claim(self, request: StartRequest) -> None:
-        """Make the generation ours if it is nobody's yet."""
+    async def _claimed(self, request: StartRequest) -> None:
+        """Have the generation claimed, and run in the same task if it has become ours.
+
+        A task of its own: whoever is cancelled between the creation of the streams and the start
+        of the relay must not leave streams that nobody writes.
+        """
+        claimed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._spawn(self._claim_and_run(request, claimed))
+        await claimed
+
+    async def _claim_and_run(self, request: StartRequest, claimed: asyncio.Future[None]) -> None:
+        try:
+            ours = await self._claim(request)
+        except Exception as error:
+            if not claimed.done():
+                claimed.set_exception(error)
+            raise
+        except asyncio.CancelledError:
+            claimed.cancel()
+            raise
+        if not claimed.done():
+            claimed.set_result(None)
+        if ours:
+            await self._run(request)
+
+    async def _claim(self, request: StartRequest) -> bool:
+        """Make the generation ours if it is nobody's yet; whether it is ours to run now."""
         if self._draining:
-            return
+            return False
         creation = self._creation(request.paths)
         outcomes = await self._log.transact(*creation)
         if _is_created(outcomes):
-            self._run(request)
-            return
+            return True
         # An open control stream is as it was asked for; one that is closed is not.
         if not isinstance(outcomes[0], ConfigMismatch):
-            return
+            return False
         control = outcomes[0].stream
         if not control.closed or not await self._may_repeat(control.path):
-            return
+            return False
         data = await self._log.stat(request.paths.data)
         if data is None:
-            return
+            return False
         # The ids guard against somebody who has begun the next attempt already: then nothing is
         # deleted here, and theirs is the one to wait for.
         outcomes = await self._log.transact(
             Delete(control.path, control.id), Delete(data.path, data.id), *creation
         )
-        if _is_created(outcomes[2:]):
-            self._run(request)
+        return _is_created(outcomes[2:])
 
     def _creation(self, paths: GenerationPaths) -> tuple[Create, Create]:
         owner = self._log.node_id
@@ -163,7 +184,7 @@ class Generations:
         # Before the upstream's headers there is one record, the terminal one.
         return bool(chunk.data) and may_repeat(_messages(chunk.data)[0])
 
-    def _run(self, request: StartRequest) -> None:
+    async def _run(self, request: StartRequest) -> None:
         relay = Relay(
             self._log,
             self._upstream,
@@ -174,9 +195,6 @@ class Generations:
         self._relays[request.paths] = relay
         if self._time_is_up:
             relay.interrupt(SHUT_DOWN)
-        self._spawn(self._supervise(relay))
-
-    async def _supervise(self, relay: Relay) -> None:
         try:
             await relay.run()
         except FencedError as error:

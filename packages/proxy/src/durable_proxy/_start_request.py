@@ -49,6 +49,7 @@ class StartRequest:
         headers: Those that go upstream.
         live: The answer is to be the live body itself.
         any_address: The host may lead to an address that is not public: the allowlist names it.
+        paths: Where the generation's streams are.
     """
 
     session_id: UUID
@@ -58,12 +59,8 @@ class StartRequest:
     headers: tuple[tuple[bytes, bytes], ...]
     live: bool
     any_address: bool
+    paths: GenerationPaths
     body: bytes = b""
-
-    @property
-    def paths(self) -> GenerationPaths:
-        """Where the generation's streams are."""
-        return generation_paths(self.session_id, self.request_id)
 
     def with_body(self, body: bytes) -> "StartRequest":
         """The request with its body, which comes after the head."""
@@ -89,6 +86,7 @@ def parse_head(
         headers=tuple(upstream_headers(headers)),
         live=_live(headers),
         any_address=allowlist.names_host_of(target),
+        paths=generation_paths(session_id, request_id),
     )
 
 

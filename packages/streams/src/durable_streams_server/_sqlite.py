@@ -17,11 +17,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, pool, select
 
 from durable_streams_server import _schema as schema
-from durable_streams_server._errors import (
-    StorageError,
-    StoreBrokenError,
-    StreamNotFoundError,
-)
+from durable_streams_server._errors import StorageError, StoreBrokenError, StreamNotFoundError
 from durable_streams_server._json_mode import is_json
 from durable_streams_server._model import (
     Append,
@@ -204,11 +200,9 @@ class SqliteStore:
         missing = [path for path in paths if path not in self._known]
         for start in range(0, len(missing), _ROWS_PER_STATEMENT):
             part = missing[start : start + _ROWS_PER_STATEMENT]
-            # Streams that are about to be created cost this question only, which is an eighth of
-            # the query that tells what a stream is.
-            exists = _with_placeholders(_ANY_STREAM, len(part), 1)
-            if self._writer.exec_driver_sql(exists, tuple(part)).first() is None:
-                continue
+            known = _with_placeholders(_ANY_STREAM, len(part), 1)
+            if self._writer.exec_driver_sql(known, tuple(part)).first() is None:
+                continue  # to be created, which costs an eighth of the query below
             query = SELECT_STREAMS.where(schema.streams.c.path.in_(part))
             for row in self._writer.execute(query):
                 self._known[row.path] = stream_of_row(row)
