@@ -6,7 +6,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 import durable_transport
 import durable_transport.httpx
@@ -14,14 +16,13 @@ from durable_transport import MemoryStorage
 from streams.serving import served
 from transport.scripted import ScriptedProxy, serving
 
-if TYPE_CHECKING:
-    import pytest
-
 ROOT = Path(__file__).parents[2]
 README = ROOT / "packages/transport/README.md"
 
 
 def test_all_is_what_is_there() -> None:
+    for name in durable_transport.__all__:
+        getattr(durable_transport, name)  # what needs an HTTP client is loaded by this
     public = {
         name
         for name, value in vars(durable_transport).items()
@@ -33,6 +34,17 @@ def test_all_is_what_is_there() -> None:
     assert sorted(durable_transport.__all__) == durable_transport.__all__
     for name in durable_transport.__all__:
         assert getattr(durable_transport, name).__doc__
+
+
+def test_the_protocol_is_there_without_an_http_client() -> None:
+    code = "import sys, durable_transport.protocol; print('httpx2' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert told.stdout == "False\n"
+
+
+def test_a_name_that_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        durable_transport.nothing  # noqa: B018
 
 
 def test_both_flavours_have_the_same_names() -> None:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 from sqlalchemy import Connection
@@ -44,8 +45,10 @@ from durable_streams_server._tokens import (
     read_token,
 )
 from durable_streams_server._wake import Wake
-from durable_streams_server._webhook import WebhookClient, WebhookError, open_webhook_client
-from durable_streams_server._webhook_policy import WebhookPolicy
+from durable_streams_server._webhook_policy import WebhookError, WebhookPolicy
+
+if TYPE_CHECKING:
+    from durable_streams_server._webhook import WebhookClient
 
 _TOKEN_SECRET = "tokens"  # noqa: S105 - a name
 _SIGNING_KEY = "webhook-signing"
@@ -92,7 +95,9 @@ class Subscriptions:
         self._resources = AsyncExitStack()
         self._secret = b""
         self._key: SigningKey
-        self._client: WebhookClient
+        self._client: WebhookClient | None = None
+        self._client_turn = asyncio.Lock()
+        self._client_resources = AsyncExitStack()
         self._dispatcher = Dispatcher(
             log, self._send, self._moment, capacity=self.settings.concurrency
         )
@@ -105,9 +110,7 @@ class Subscriptions:
         """
         await self._load_keys()
         async with AsyncExitStack() as resources:
-            self._client = await resources.enter_async_context(
-                open_webhook_client(self.settings.webhooks, self.settings.certificates)
-            )
+            await resources.enter_async_context(self._client_resources)
             task = asyncio.create_task(self._dispatcher.run(), name="wake-dispatcher")
             resources.push_async_callback(_end, task)
             self._resources = resources.pop_all()
@@ -260,12 +263,24 @@ class Subscriptions:
     async def _call_webhook(self, parcel: Parcel) -> bool:
         subscription = parcel.subscription
         body = render.webhook_body(parcel, self._token)
-        return await self._client.post(
+        client = await self._webhook_client()
+        return await client.post(
             subscription.webhook_url or "",
             body,
             self._key.sign(body, self._clock()),
             min(self.settings.timeout, subscription.lease_ttl_ms / 1000),
         )
+
+    async def _webhook_client(self) -> "WebhookClient":
+        """The client, from the first webhook on: few servers have one, and loading it is slow."""
+        async with self._client_turn:
+            if self._client is not None:
+                return self._client
+            module = await asyncio.to_thread(import_module, "durable_streams_server._webhook")
+            opening = module.open_webhook_client(self.settings.webhooks, self.settings.certificates)
+            client: WebhookClient = await self._client_resources.enter_async_context(opening)
+            self._client = client
+            return client
 
     async def _write_wake(self, parcel: Parcel) -> bool:
         """Append the wake event.

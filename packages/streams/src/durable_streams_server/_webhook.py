@@ -21,6 +21,7 @@ import httpx2
 from durable_streams_server._webhook_policy import (
     Address,
     Target,
+    WebhookError,
     WebhookPolicy,
     WebhookUrlError,
 )
@@ -29,10 +30,6 @@ MAX_ANSWER_BYTES = 64 * 1024
 """More than that of a webhook's answer is not read."""
 
 _ERRORS = (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError)
-
-
-class WebhookError(Exception):
-    """The webhook was not delivered; the text is for the subscription's owner."""
 
 
 class WebhookClient:

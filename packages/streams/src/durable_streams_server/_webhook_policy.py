@@ -18,6 +18,10 @@ _MAX_HOST_LENGTH = 253
 Address = IPv4Address | IPv6Address
 
 
+class WebhookError(Exception):
+    """The webhook was not delivered; the text is for the subscription's owner."""
+
+
 class WebhookUrlError(ValueError):
     """The URL may not be called; the text says why and names the remedy."""
 

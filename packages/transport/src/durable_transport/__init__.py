@@ -10,6 +10,9 @@ belongs to.
 `IdempotentProducer` writes to one without waiting and without repeating itself.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from durable_transport._entries import ActiveGeneration, Sessions, Storage
 from durable_transport._errors import (
     DurableTransportError,
@@ -33,11 +36,6 @@ from durable_transport._errors import (
 )
 from durable_transport._headers import DurableHeaders, resume, session
 from durable_transport._progress import Progress
-from durable_transport._shell._async_httpx2 import AsyncDurableTransport
-from durable_transport._shell._async_stream import DurableStream, StreamReader
-from durable_transport._shell._producer import IdempotentProducer
-from durable_transport._shell._sync_httpx2 import DurableTransport
-from durable_transport._shell._sync_stream import SyncDurableStream, SyncStreamReader
 from durable_transport._storage import FileStorage, MemoryStorage
 from durable_transport._stream._calls import Appended, StreamInfo
 from durable_transport._stream._errors import (
@@ -61,6 +59,37 @@ from durable_transport._stream._errors import (
 from durable_transport._stream._follow import Batch
 from durable_transport._stream._snapshot import Snapshot
 from durable_transport._timing import Timing
+
+if TYPE_CHECKING:
+    from durable_transport._shell._async_httpx2 import AsyncDurableTransport
+    from durable_transport._shell._async_stream import DurableStream, StreamReader
+    from durable_transport._shell._producer import IdempotentProducer
+    from durable_transport._shell._sync_httpx2 import DurableTransport
+    from durable_transport._shell._sync_stream import SyncDurableStream, SyncStreamReader
+
+_SHELLS = {
+    "AsyncDurableTransport": "_async_httpx2",
+    "DurableStream": "_async_stream",
+    "StreamReader": "_async_stream",
+    "IdempotentProducer": "_producer",
+    "DurableTransport": "_sync_httpx2",
+    "SyncDurableStream": "_sync_stream",
+    "SyncStreamReader": "_sync_stream",
+}
+"""What needs an HTTP client, and where it is."""
+
+
+def __getattr__(name: str) -> Any:
+    """Load what needs an HTTP client when it is asked for.
+
+    That takes longer than all the rest, and a server needs only what is in `protocol`.
+    """
+    if name not in _SHELLS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    shell = import_module(f"durable_transport._shell.{_SHELLS[name]}")
+    globals()[name] = found = getattr(shell, name)
+    return found
+
 
 __all__ = [
     "ActiveGeneration",
