@@ -5,7 +5,8 @@ server is killed after so many promises, or while its answers are held back from
 them, or while it starts (some files are of an older schema, and are migrated then). The next
 generation has to hold what was promised, and goes on with the same clients.
 
-``DURABLE_CRASH_RUNS`` is how many seeds are tried, from ``DURABLE_CRASH_SEED`` on.
+``DURABLE_CRASH_RUNS`` is how many seeds are tried, from ``DURABLE_CRASH_SEED`` on. A
+machine that has other work to do needs a larger ``DURABLE_TEST_UNIT``.
 """
 
 from __future__ import annotations

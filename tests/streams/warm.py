@@ -40,10 +40,16 @@ class WarmProcess(Client):
         self._process: ForkServerProcess
 
     async def __aenter__(self) -> Self:
-        output = await asyncio.to_thread(self.launch)
-        line = await asyncio.to_thread(output.readline)
-        output.close()
-        assert line.startswith("durable-streams: http://127.0.0.1:"), line
+        output = self.launch()
+        try:
+            line = await asyncio.to_thread(output.readline)
+            assert line.startswith("durable-streams: http://127.0.0.1:"), line
+        except BaseException:
+            self._process.kill()  # also ends the reading, if that is what was given up
+            self._process.join(PATIENCE)
+            raise
+        finally:
+            output.close()
         self.port = int(line.split("/v1/")[0].rpartition(":")[2])
         return self
 
