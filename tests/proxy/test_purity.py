@@ -12,7 +12,6 @@ import durable_proxy
 SOURCE = Path(durable_proxy.__file__).parent
 
 PURE = {
-    "_addresses.py": {"ipaddress"},
     "_allowlist.py": {"collections.abc", "dataclasses", "typing"},
     "_answers.py": {"collections.abc", "dataclasses"},
     "_coding.py": {"collections.abc", "typing", "zlib"},

@@ -32,7 +32,8 @@ PURE = {
     "_tail": {"_model"},
     "_tokens": set(),
     "_wake": set(),
-    "_webhook_policy": set(),
+    "_webhook_policy": {"addresses"},
+    "addresses": set(),
 }
 """Pure modules, and the modules beside them that each may import."""
 

@@ -10,8 +10,8 @@ from durable_streams_server._webhook_policy import (
     OriginPatternError,
     WebhookPolicy,
     WebhookUrlError,
-    is_public,
 )
+from streams.test_addresses import NOT_PUBLIC, PUBLIC
 
 STRICT = WebhookPolicy()
 
@@ -113,6 +113,13 @@ def test_what_is_no_pattern(text: str) -> None:
         WebhookPolicy.parse([text])
 
 
-@pytest.mark.parametrize("text", ["8.8.8.8", "2606:4700::1", "64:ff9b::808:808", "::ffff:8.8.8.8"])
-def test_public_addresses_in_every_spelling(text: str) -> None:
-    assert is_public(ip_address(text))
+@pytest.mark.parametrize("text", PUBLIC)
+def test_a_public_address_in_every_spelling(text: str) -> None:
+    STRICT.check_address(STRICT.check("https://hooks.example/"), ip_address(text))
+
+
+@pytest.mark.parametrize("text", NOT_PUBLIC)
+def test_no_other_address_in_any_spelling(text: str) -> None:
+    target = STRICT.check("https://hooks.example/")
+    with pytest.raises(WebhookUrlError, match="not one of the public internet"):
+        STRICT.check_address(target, ip_address(text))

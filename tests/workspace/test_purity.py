@@ -32,11 +32,10 @@ PURE = {
         *("_request", "_sse", "_stats", "_store"),
         *("_subscription", "_subscription_answer", "_subscription_request"),
         *("_tokens", "_wake", "_webhook_policy"),
-        "_cli._diagnosis",
+        *("addresses", "_cli._diagnosis"),
     ],
     "durable_proxy": [
         *(
-            "_addresses",
             "_allowlist",
             "_answers",
             "_coding",

@@ -11,11 +11,11 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from durable_proxy._addresses import why_not_public
 from durable_proxy._connection import BrokenError, Connection
 from durable_proxy._egress import Egress
 from durable_proxy._http1 import GarbageError, TruncatedError, request_bytes
 from durable_proxy._urls import is_address
+from durable_streams_server.addresses import why_not_public
 
 STAGGER_SECONDS = 0.25
 """How long one address is tried alone before the next is tried beside it (RFC 8305)."""

@@ -6,13 +6,14 @@ a pattern ``scheme://host[:port]`` that names the host; ``*`` is any port.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Self
 from urllib.parse import urlsplit
 
+from durable_streams_server.addresses import why_not_public
+
 SETTING = "--webhook-allow"
 _PORTS = {"http": 80, "https": 443}
-_TRANSLATED = IPv6Network("64:ff9b::/96")
 _MAX_HOST_LENGTH = 253
 
 Address = IPv4Address | IPv6Address
@@ -124,22 +125,11 @@ class WebhookPolicy:
         Raises:
             WebhookUrlError: it may not be connected to.
         """
-        if not is_public(address) and not self._is_allowed(target):
+        if why_not_public(str(address)) is not None and not self._is_allowed(target):
             raise _refused(target, "its address is not one of the public internet")
 
     def _is_allowed(self, target: Target) -> bool:
         return any(pattern.matches(target) for pattern in self.allowed)
-
-
-def is_public(address: Address) -> bool:
-    """The address is one of the public internet, whatever its spelling hides."""
-    if isinstance(address, IPv6Address):
-        hidden = address.ipv4_mapped or address.sixtofour
-        if address in _TRANSLATED:
-            hidden = IPv4Address(int(address) & 0xFFFF_FFFF)
-        if hidden is not None:
-            return is_public(hidden)
-    return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 def _target(url: str) -> Target:

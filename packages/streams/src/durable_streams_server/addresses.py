@@ -1,4 +1,4 @@
-"""Which IP addresses are on the public internet. Pure.
+"""Which IP addresses are on the public internet: for whoever calls what others name. Pure.
 
 The ranges are those of IANA's registries of special-purpose addresses, written out here: what the
 standard library calls private differs between versions of Python. An address that carries another
@@ -8,6 +8,8 @@ but the global unicast range is public, and in that not the tunnels that lead to
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+__all__ = ["why_not_public"]
 
 _METADATA = "the metadata service of a cloud"
 _PRIVATE = "a private network"
