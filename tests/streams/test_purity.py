@@ -23,6 +23,7 @@ PURE = {
     "_path": set(),
     "_plan": {"_model"},
     "_request": {"_json_mode", "_model"},
+    "_segments": set(),
     "_sse": {"_json_mode", "_model"},
     "_stats": {"_errors", "_store"},
     "_store": {"_model", "_plan"},

@@ -29,10 +29,10 @@ PURE = {
             "_path",
             "_plan",
         ),
-        *("_request", "_sse", "_stats", "_store"),
+        *("_request", "_segments", "_sse", "_stats", "_store"),
         *("_subscription", "_subscription_answer", "_subscription_request"),
         *("_tokens", "_wake", "_webhook_policy"),
-        *("addresses", "_cli._diagnosis"),
+        *("addresses", "_cli._diagnosis", "_cli._piece"),
     ],
     "durable_proxy": [
         *(

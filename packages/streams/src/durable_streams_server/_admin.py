@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
 
 from durable_streams_server._access import AdminAccess
 from durable_streams_server._answer import Answer, of_error, of_json, refusal
@@ -24,7 +24,7 @@ from durable_streams_server._exchange import Exchange
 from durable_streams_server._inspector import page
 from durable_streams_server._log import Log
 from durable_streams_server._metrics import Snapshot, render_metrics
-from durable_streams_server._path import InvalidPathError, stream_path
+from durable_streams_server._path import InvalidPathError, stream_path, typed_path
 from durable_streams_server._probes import VERSION
 from durable_streams_server._request import RequestError, header
 from durable_transport.protocol import ErrorCode
@@ -35,8 +35,6 @@ METRICS = "/metrics"
 INSPECTOR = "/_inspector"
 PAGE_LENGTH = 100
 MAX_PAGE_LENGTH = 1000
-
-_UNQUOTED = "/%!$&'()*+,-.:;=@_~"
 
 
 def is_admin_path(path: str) -> bool:
@@ -64,7 +62,7 @@ def parse_list(query: bytes) -> ListRequest:
     text = first.get("limit", str(PAGE_LENGTH))
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_PAGE_LENGTH):
         raise RequestError(ErrorCode.BAD_REQUEST, f"limit is a number from 1 to {MAX_PAGE_LENGTH}")
-    prefix, after = (quote(first.get(name, ""), safe=_UNQUOTED) for name in ("prefix", "after"))
+    prefix, after = (typed_path(first.get(name, "")) for name in ("prefix", "after"))
     return ListRequest(prefix, after, int(text))
 
 

@@ -121,11 +121,10 @@ class Answer:
 
 def refusal(code: ErrorCode, message: str) -> Answer:
     """The JSON error of a refused request."""
-    body = json.dumps({"error": {"code": code, "message": message}}).encode()
-    headers = [(b"content-type", b"application/json"), (b"cache-control", NO_STORE)]
-    if STATUS[code] == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers.append((b"retry-after", b"1"))
-    return Answer(STATUS[code], headers, body)
+    answer = of_json({"error": {"code": code, "message": message}}, STATUS[code])
+    if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        answer.add("Retry-After", "1")
+    return answer
 
 
 def of_json(body: object, status: int = 200) -> Answer:

@@ -46,6 +46,11 @@ def stream_path(raw: str) -> str:
     return path
 
 
+def typed_path(text: str) -> str:
+    """What somebody typed, or sent decoded, as a raw path: what is encoded already stays."""
+    return quote(text, safe=_SAFE + "/%")
+
+
 def _canonical(raw: str) -> str:
     segments = []
     for segment in raw.split("/"):

@@ -22,13 +22,13 @@ from durable_streams_server._errors import (
     StoreFullError,
     StoreUrlError,
 )
+from durable_streams_server._url import POSTGRES_SCHEMES
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
 
 SCHEMA = "durable_streams"
 """The schema of the database that holds everything of ours."""
-SCHEMES = ("postgres", "postgresql", "postgresql+psycopg")
 CONNECT_SECONDS = 5
 GRACE_SECONDS = 5.0
 """The client waits so much longer than the server is allowed to take."""
@@ -77,7 +77,7 @@ def parse_settings(url: str) -> Settings:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
         raise StoreUrlError(url) from error
-    if parsed.drivername not in SCHEMES or not parsed.database:
+    if parsed.drivername not in POSTGRES_SCHEMES or not parsed.database:
         raise StoreUrlError(url)
     query = dict(parsed.query)
     own = {name: query.pop(name) for name in _OWN if name in query}

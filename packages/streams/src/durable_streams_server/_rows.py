@@ -22,8 +22,6 @@ from durable_streams_server._model import (
 
 LISTED_PARTS = 1000
 """So many producers, and so many forks, of one stream are told; a stream may have any number."""
-_AFTER_ALL = "\x7f"
-"""Sorts behind every character of a stream's name, which is printable ASCII."""
 
 STORED_END = (
     select(func.max(schema.chunks.c.end_offset))
@@ -43,6 +41,15 @@ def stream_of_row(row: Any) -> StreamInfo:
     return StreamInfo(
         **fields, closed_by=None if closed_by is None else Producer(*json.loads(closed_by))
     )
+
+
+def begins_with(prefix: str) -> ColumnElement[bool]:
+    """The condition that a stream's name begins with ``prefix``: a range, so that an index serves.
+
+    The far end sorts behind every character of a name, which is printable ASCII.
+    """
+    path = schema.streams.c.path
+    return and_(path >= prefix, path < prefix + "\x7f")
 
 
 def is_over(now: float) -> ColumnElement[bool]:
@@ -133,7 +140,7 @@ def select_page(
     path = schema.streams.c.path
     query = SELECT_STREAMS.where(path > after, not_(is_over(now))).order_by(path).limit(limit)
     if prefix:
-        query = query.where(path >= prefix, path < prefix + _AFTER_ALL)
+        query = query.where(begins_with(prefix))
     return [stream_of_row(row) for row in connection.execute(query)]
 
 

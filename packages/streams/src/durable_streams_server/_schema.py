@@ -1,4 +1,8 @@
-"""The tables of a store, and every statement of the hot path: SQL lives here and in `_sqlite`."""
+"""The tables of a store, and what becomes of those of an older SQLite file.
+
+Postgres adds to them in `_postgres_schema`. Statements of the hot path are in `_sqlite` and
+`_postgres_statements`, all others in `_rows`, `_tidy`, `_copy` and `_subscription_rows`.
+"""
 
 from sqlalchemy import (
     BigInteger,

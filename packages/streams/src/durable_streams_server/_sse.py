@@ -10,7 +10,6 @@ from base64 import b64encode
 from durable_streams_server._json_mode import is_json, json_array
 from durable_streams_server._model import Chunk
 
-MEDIA_TYPE = "text/event-stream"
 HEARTBEAT = b":\n\n"
 """A comment: keeps idle connections open and changes nothing."""
 

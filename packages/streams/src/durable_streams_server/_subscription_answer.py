@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, assert_never
 from urllib.parse import quote
 
-from durable_streams_server._answer import NO_STORE, Answer
+from durable_streams_server._answer import Answer, of_json
 from durable_streams_server._subscription import (
     AlreadyClaimed,
     Claimed,
@@ -53,7 +53,7 @@ MakeToken = Callable[[Subscription], str]
 
 def refusal(code: SubscriptionCode, message: str, **more: Any) -> Answer:
     """The JSON error of a refused request."""
-    answer = _json(STATUS[code], {"error": {"code": code, "message": message, **more}})
+    answer = of_json({"error": {"code": code, "message": message, **more}}, STATUS[code])
     if code in (SubscriptionCode.TOKEN_INVALID, SubscriptionCode.TOKEN_EXPIRED):
         answer.add("WWW-Authenticate", "Bearer")
     return answer
@@ -77,13 +77,13 @@ def of_outcome(outcome: Outcome, key_id: str, make_token: MakeToken) -> Answer: 
     """
     match outcome:
         case Stored(subscription, links, created):
-            return _json(201 if created else 200, _subscription(subscription, links, key_id))
+            return of_json(_subscription(subscription, links, key_id), 201 if created else 200)
         case Done():
             return Answer(204)
         case Reported(next_wake):
-            return _json(200, {"ok": True, "next_wake": next_wake})
+            return of_json({"ok": True, "next_wake": next_wake})
         case Claimed(subscription, links):
-            return _json(200, _claim(subscription, links, make_token))
+            return of_json(_claim(subscription, links, make_token))
         case NoSubscription():
             return refusal(
                 SubscriptionCode.SUBSCRIPTION_NOT_FOUND, "there is no subscription of this id"
@@ -218,8 +218,3 @@ def _url(subscription: Subscription) -> str:
 def _time(seconds: float) -> str:
     text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
-
-
-def _json(status: int, value: dict[str, Any]) -> Answer:
-    headers = [(b"content-type", b"application/json"), (b"cache-control", NO_STORE)]
-    return Answer(status, headers, json.dumps(value).encode())

@@ -23,15 +23,13 @@ from sqlalchemy import (
 
 from durable_streams_server import _schema as schema
 from durable_streams_server._glob import Glob
-from durable_streams_server._rows import STORED_END
+from durable_streams_server._rows import STORED_END, begins_with
 from durable_streams_server._subscription import Delivery, Link, Subscription
 from durable_streams_server._wake import Wake
 
 PARCEL_LINKS = 1000
 """So many streams at most are named in one wake; the others come with the next."""
 _PATHS_PER_STATEMENT = 500
-_AFTER_ALL = "\x7f"
-"""Sorts behind every character of a stream's name, which is printable ASCII."""
 
 _subscriptions, _links, _streams = schema.subscriptions, schema.links, schema.streams
 _PRESENT = and_(_links.c.path == _streams.c.path, not_(_streams.c.deleted))
@@ -192,7 +190,7 @@ def unlink_explicitly(
 def link_existing(connection: Connection, subscription: Subscription, glob: Glob) -> None:
     """Link the streams that are there when a subscription is created, at their tails."""
     known = {link.path for link in links_of(connection, subscription.id)}
-    tails = _tails(connection, _begins_with(glob.prefix))
+    tails = _tails(connection, begins_with(glob.prefix))
     rows = [
         (path, stream_id, tail)
         for path, (stream_id, tail) in tails.items()
@@ -219,7 +217,7 @@ def unlinked(connection: Connection, subscription: Subscription, glob: Glob) -> 
         _links.c.subscription_id == subscription.id, _links.c.path == _streams.c.path
     )
     query = select(_streams.c.path).where(
-        _begins_with(glob.prefix), not_(_streams.c.deleted), not_(mine)
+        begins_with(glob.prefix), not_(_streams.c.deleted), not_(mine)
     )
     return list(connection.execute(query).scalars())
 
@@ -248,10 +246,6 @@ def subscribers(connection: Connection, paths: Iterable[str]) -> set[str]:
 def is_matched(subscription: Subscription, glob: Glob, path: str) -> bool:
     """The pattern has the stream. The wake stream is never work: each wake would make the next."""
     return path != subscription.wake_stream and glob.matches(path)
-
-
-def _begins_with(prefix: str) -> ColumnElement[bool]:
-    return and_(_streams.c.path >= prefix, _streams.c.path < prefix + _AFTER_ALL)
 
 
 def _tails(connection: Connection, which: ColumnElement[bool]) -> dict[str, tuple[int, int]]:

@@ -7,6 +7,8 @@ from durable_streams_server._errors import StoreDriverError, StoreUrlError
 from durable_streams_server._sqlite import SqliteStore
 from durable_streams_server._store import Store
 
+POSTGRES_SCHEMES = ("postgres", "postgresql", "postgresql+psycopg")
+
 
 def open_store(url: str) -> Store:
     """Open the store that a URL names (blocking).
@@ -28,7 +30,7 @@ def open_store(url: str) -> Store:
 
 def is_shared(url: str) -> bool:
     """Several processes may open this store at once."""
-    return url.partition("://")[0] in ("postgres", "postgresql", "postgresql+psycopg")
+    return url.partition("://")[0] in POSTGRES_SCHEMES
 
 
 def store_name(url: str) -> str:

@@ -161,12 +161,6 @@ def finish(wake: Wake) -> Wake:
     return Wake(generation=wake.generation)
 
 
-def settle(wake: Wake) -> Wake:
-    """Idle and nothing is pending: there is nothing left to try again."""
-    _expect(wake, Phase.IDLE)
-    return Wake(generation=wake.generation)
-
-
 def expire(wake: Wake, now: float, random: float) -> Wake:
     """End a wake whose lease has run out; any other is given back as it is.
 

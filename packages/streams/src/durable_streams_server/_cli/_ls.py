@@ -2,7 +2,6 @@
 
 import json
 from typing import Any
-from urllib.parse import quote
 
 import click
 
@@ -10,6 +9,7 @@ from durable_streams_server._cli._options import AS_JSON, WHERE, all_headers, ht
 from durable_streams_server._cli._piece import printable
 from durable_streams_server._cli._source import open_streams
 from durable_streams_server._cli._where import locate
+from durable_streams_server._path import typed_path
 
 
 @click.command("ls")
@@ -28,7 +28,7 @@ def ls_command(
     place, name = locate(where)
     prefix = prefix or name or ""
     with open_streams(place, all_headers(token, headers)) as streams:
-        for stream in streams.every(quote(prefix, safe="/%!$&'()*+,-.:;=@_~")):
+        for stream in streams.every(typed_path(prefix)):
             click.echo(json.dumps(stream) if as_json else _line(stream))
 
 

@@ -1,11 +1,11 @@
 """Which server or store, and which stream, a command line means. Pure."""
 
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import click
 
-from durable_streams_server._path import InvalidPathError, stream_path
+from durable_streams_server._path import InvalidPathError, stream_path, typed_path
 
 PREFIX = "/v1/stream"
 
@@ -70,6 +70,6 @@ def need_stream(where: str, path: str | None) -> tuple[Place, str]:
 
 def _name(path: str) -> str:
     try:
-        return stream_path(quote(path, safe="/%!$&'()*+,-.:;=@_~"))
+        return stream_path(typed_path(path))
     except InvalidPathError as error:
         raise click.UsageError(str(error)) from error
