@@ -14,6 +14,7 @@ PROTOCOL = Path(durable_transport.protocol.__file__).parent
 PURE = {
     "_access": {"_request"},
     "_answer": {"_errors", "_json_mode", "_model"},
+    "_chain": {"_errors", "_json_mode", "_model"},
     "_cursor": set(),
     "_describe": {"_model"},
     "_errors": set(),

@@ -20,6 +20,7 @@ PURE = {
         *(
             "_access",
             "_answer",
+            "_chain",
             "_cursor",
             "_describe",
             "_errors",

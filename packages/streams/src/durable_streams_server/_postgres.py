@@ -8,14 +8,14 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import Connection, select
 
 from durable_streams_server import _postgres_statements as sql
 from durable_streams_server import _schema as schema
-from durable_streams_server._errors import StreamNotFoundError
-from durable_streams_server._json_mode import is_json
+from durable_streams_server._chain import read_chain
 from durable_streams_server._model import Inspection, Operation, Retention, StreamInfo, Trim
 from durable_streams_server._plan import Effects, is_expired
 from durable_streams_server._postgres_batch import Batch
@@ -181,8 +181,15 @@ class PostgresStore:
 
     def read(self, stream: StreamInfo, position: int, max_bytes: int) -> bytes:
         """See `Store.read`."""
-        joined = self._ask(lambda connection: _read(connection, stream, position, max_bytes))
-        return joined if is_json(stream.content_type) else joined[:max_bytes]
+        return self._ask(
+            lambda connection: read_chain(
+                stream,
+                position,
+                max_bytes,
+                find=partial(_find, connection),
+                read_own=partial(_read_rows, connection),
+            )
+        )
 
     def owned(self) -> list[StreamInfo]:
         """See `Store.owned`."""
@@ -229,31 +236,9 @@ class PostgresStore:
         return self._ask(_size)
 
 
-def _read(
-    connection: BoundedConnection, stream: StreamInfo, position: int, max_bytes: int
-) -> bytes:
-    pieces: list[bytes] = []
-    reached, size = position, 0
-    while reached < stream.tail and size < max_bytes:
-        holder, limit = _holder(connection, stream, reached)
-        piece = _read_rows(connection, holder, reached, limit, max_bytes - size)
-        pieces.append(piece)
-        reached, size = reached + len(piece), size + len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def _holder(
-    connection: BoundedConnection, stream: StreamInfo, position: int
-) -> tuple[StreamInfo, int]:
-    """Which stream of a chain of forks stores the byte at a position, and up to where."""
-    limit = stream.tail
-    while position < stream.fork_position:
-        limit = min(limit, stream.fork_position)
-        row = connection.execute(sql.SELECT_STREAMS, ([stream.forked_from],)).fetchone()
-        if row is None:
-            raise StreamNotFoundError(stream.path)
-        stream = sql.stream_of(row)
-    return stream, limit
+def _find(connection: BoundedConnection, path: str) -> StreamInfo | None:
+    row = connection.execute(sql.SELECT_STREAMS, ([path],)).fetchone()
+    return None if row is None else sql.stream_of(row)
 
 
 def _read_rows(

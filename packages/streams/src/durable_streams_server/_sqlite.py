@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, pool, select
 
 from durable_streams_server import _schema as schema
-from durable_streams_server._errors import StorageError, StoreBrokenError, StreamNotFoundError
-from durable_streams_server._json_mode import is_json
+from durable_streams_server._chain import read_chain
+from durable_streams_server._errors import StorageError, StoreBrokenError
 from durable_streams_server._model import (
     Append,
     Inspection,
@@ -319,38 +319,19 @@ class SqliteStore:
     def stat(self, path: str, now: float) -> StreamInfo | None:
         """See `Store.stat`."""
         with self._reading() as connection:
-            row = connection.execute(SELECT_STREAMS.where(schema.streams.c.path == path)).first()
-        stream = None if row is None else stream_of_row(row)
+            stream = _find(connection, path)
         return None if stream is None or is_expired(stream, now) else stream
 
     def read(self, stream: StreamInfo, position: int, max_bytes: int) -> bytes:
         """See `Store.read`."""
-        pieces: list[bytes] = []
-        reached, size = position, 0
         with self._reading() as connection:
-            while reached < stream.tail and size < max_bytes:
-                holder, limit = self._holder(connection, stream, reached)
-                piece = self._read_rows(connection, holder, reached, limit, max_bytes - size)
-                pieces.append(piece)
-                reached, size = reached + len(piece), size + len(piece)
-        joined = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        return joined if is_json(stream.content_type) else joined[:max_bytes]
-
-    @staticmethod
-    def _holder(
-        connection: Connection, stream: StreamInfo, position: int
-    ) -> tuple[StreamInfo, int]:
-        """Which stream of a chain of forks stores the byte at a position, and up to where."""
-        limit = stream.tail
-        while position < stream.fork_position:
-            limit = min(limit, stream.fork_position)
-            row = connection.execute(
-                SELECT_STREAMS.where(schema.streams.c.path == stream.forked_from)
-            ).first()
-            if row is None:
-                raise StreamNotFoundError(stream.path)
-            stream = stream_of_row(row)
-        return stream, limit
+            return read_chain(
+                stream,
+                position,
+                max_bytes,
+                find=partial(_find, connection),
+                read_own=partial(self._read_rows, connection),
+            )
 
     @staticmethod
     def _read_rows(
@@ -424,6 +405,11 @@ class SqliteStore:
             page_size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
         log = 0 if self.file is None else _size_of(log_of(self.file))
         return int(pages) * int(page_size) + log
+
+
+def _find(connection: Connection, path: str) -> StreamInfo | None:
+    row = connection.execute(SELECT_STREAMS.where(schema.streams.c.path == path)).first()
+    return None if row is None else stream_of_row(row)
 
 
 def _size_of(file: Path) -> int:
