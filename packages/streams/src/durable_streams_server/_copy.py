@@ -5,7 +5,6 @@ broken off goes on where it ended. Forks stay forks; their sources go first. Wha
 go of stays gone; the age of the rest counts from the copy on.
 """
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from sqlalchemy import Connection, insert, select, update
 from durable_streams_server import _schema as schema
 from durable_streams_server._errors import CopyRefusedError, StreamNotFoundError
 from durable_streams_server._model import StreamInfo
-from durable_streams_server._rows import SELECT_STREAMS, stream_of_row
+from durable_streams_server._rows import SELECT_STREAMS, closed_by_text, stream_of_row
 from durable_streams_server._store import Store
 
 PIECE_BYTES = 256 * 1024
@@ -115,7 +114,7 @@ def _insert(
 ) -> None:
     row = stream._asdict() | {"forks": 0}  # none is there yet
     del row["id"]
-    row["closed_by"] = None if stream.closed_by is None else json.dumps(stream.closed_by)
+    row["closed_by"] = closed_by_text(stream)
     table = schema.streams.c
     connection.execute(
         update(schema.streams).where(table.path == stream.forked_from).values(forks=table.forks + 1)

@@ -18,6 +18,7 @@ from durable_streams_server._model import (
 )
 from durable_streams_server._plan import Effects, Planner, State, is_expired, paths_of
 from durable_streams_server._postgres_database import BoundedConnection, ConflictError
+from durable_streams_server._rows import mutable_row, whole_row
 from durable_streams_server._store import Commit
 from durable_streams_server._tidy import garbage_of
 
@@ -142,9 +143,7 @@ class Batch:
         garbage = garbage_of(effects, lambda path: self._streams[path].start)
         yield from _rows(sql.UPSERT_GARBAGE, garbage)
         created = sorted(effects.created, key=lambda id_: effects.streams[id_].path)
-        yield from _rows(
-            sql.INSERT_STREAMS, [sql.whole_row(effects.streams[id_]) for id_ in created]
-        )
+        yield from _rows(sql.INSERT_STREAMS, [whole_row(effects.streams[id_]) for id_ in created])
         grown, changed = [], []
         for id_, stream in effects.streams.items():
             if id_ in effects.created:
@@ -152,7 +151,7 @@ class Batch:
             if stream.differs_in_tail_only(self._streams[stream.path]):
                 grown.append((id_, stream.tail))
             else:
-                changed.append(sql.mutable_row(stream))
+                changed.append(mutable_row(stream))
         yield from _rows(sql.UPDATE_TAILS, grown)
         yield from _rows(sql.UPDATE_STREAMS, changed)
         chunks = [

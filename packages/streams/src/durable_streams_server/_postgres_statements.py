@@ -111,31 +111,6 @@ def stream_of(row: Sequence[Any]) -> StreamInfo:
     return stream._replace(closed_by=Producer(*json.loads(closed_by)))
 
 
-def whole_row(stream: StreamInfo) -> tuple[Any, ...]:
-    """The values of `INSERT_STREAMS`."""
-    return tuple(stream._replace(closed_by=_closed_by(stream)))  # type: ignore[arg-type]
-
-
-def mutable_row(stream: StreamInfo) -> tuple[Any, ...]:
-    """The values of `UPDATE_STREAMS`."""
-    return (
-        stream.id,
-        stream.tail,
-        stream.closed,
-        stream.owner,
-        stream.touched_at,
-        stream.seq,
-        _closed_by(stream),
-        stream.forks,
-        stream.deleted,
-        stream.start,
-    )
-
-
 def columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
     """Rows as one list of values for each column: what ``unnest`` makes rows of again."""
     return [list(values) for values in zip(*rows, strict=True)]
-
-
-def _closed_by(stream: StreamInfo) -> str | None:
-    return None if stream.closed_by is None else json.dumps(stream.closed_by)

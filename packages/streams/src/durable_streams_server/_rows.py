@@ -1,4 +1,4 @@
-"""Reading streams out of a store's tables, in words that every SQL database understands."""
+"""Streams as rows of a store's tables, and reading them in words that every SQL database knows."""
 
 import json
 from typing import Any
@@ -41,6 +41,32 @@ def stream_of_row(row: Any) -> StreamInfo:
     return StreamInfo(
         **fields, closed_by=None if closed_by is None else Producer(*json.loads(closed_by))
     )
+
+
+def whole_row(stream: StreamInfo) -> tuple[Any, ...]:
+    """The values of all columns, in the order of the stream's fields."""
+    return tuple(stream._replace(closed_by=closed_by_text(stream)))  # type: ignore[arg-type]
+
+
+def mutable_row(stream: StreamInfo) -> tuple[Any, ...]:
+    """Its id, and the values of the columns that change while it lives."""
+    return (
+        stream.id,
+        stream.tail,
+        stream.closed,
+        stream.owner,
+        stream.touched_at,
+        stream.seq,
+        closed_by_text(stream),
+        stream.forks,
+        stream.deleted,
+        stream.start,
+    )
+
+
+def closed_by_text(stream: StreamInfo) -> str | None:
+    """The column ``closed_by``."""
+    return None if stream.closed_by is None else json.dumps(stream.closed_by)
 
 
 def begins_with(prefix: str) -> ColumnElement[bool]:

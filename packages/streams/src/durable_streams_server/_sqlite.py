@@ -5,7 +5,6 @@ through one connection, used by one thread; readers have connections of their ow
 else writes, the write side may remember streams between batches and need not read them again.
 """
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -23,7 +22,6 @@ from durable_streams_server._model import (
     Append,
     Inspection,
     Operation,
-    Producer,
     Retention,
     StreamInfo,
     Trim,
@@ -41,10 +39,12 @@ from durable_streams_server._rows import (
     SELECT_STREAMS,
     inspect_stream,
     is_over,
+    mutable_row,
     overdue_trims,
     select_page,
     select_start,
     stream_of_row,
+    whole_row,
     why_missing,
 )
 from durable_streams_server._sqlite_file import (
@@ -250,9 +250,9 @@ class SqliteStore:
         for stream_id in effects.deleted:
             yield "DELETE FROM streams WHERE id = ?", (stream_id,)
         garbage = garbage_of(effects, lambda path: self._known[path].start)
-        created = [_row(effects.streams[id_]) for id_ in sorted(effects.created)]
+        created = [whole_row(effects.streams[id_]) for id_ in sorted(effects.created)]
         changed = [
-            _mutable_row(stream)
+            mutable_row(stream)
             for stream in effects.streams.values()
             if stream.id not in effects.created
             and not stream.differs_in_tail_only(self._known[stream.path])
@@ -457,27 +457,3 @@ def _with_rows(
 def _with_placeholders(statement: str, columns: int, rows: int) -> str:
     row = f"({', '.join('?' * columns)})"
     return statement % ", ".join([row] * rows)
-
-
-def _row(stream: StreamInfo) -> tuple[Any, ...]:
-    """The values of all columns, in the order of the stream's fields."""
-    return tuple((stream._asdict() | {"closed_by": _closed_by_text(stream.closed_by)}).values())
-
-
-def _mutable_row(stream: StreamInfo) -> tuple[Any, ...]:
-    return (
-        stream.id,
-        stream.tail,
-        stream.closed,
-        stream.owner,
-        stream.touched_at,
-        stream.seq,
-        _closed_by_text(stream.closed_by),
-        stream.forks,
-        stream.deleted,
-        stream.start,
-    )
-
-
-def _closed_by_text(producer: Producer | None) -> str | None:
-    return None if producer is None else json.dumps(producer)
