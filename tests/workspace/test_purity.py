@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import re
+
 import pytest
 
 from workspace._project import Package, imports_of, packages
@@ -94,3 +97,14 @@ def test_pure_modules_import_only_what_is_pure(package: Package) -> None:
 def test_the_list_names_modules_that_exist(package: Package) -> None:
     missing = [one for one in PURE[package.module] if not package.module_file(one).is_file()]
     assert missing == []
+
+
+@each_package
+def test_what_says_that_it_is_pure_is_on_the_list(package: Package) -> None:
+    listed = {package.module_file(one) for one in PURE[package.module]}
+    claims = {
+        module
+        for module in package.modules
+        if re.search(r"\bPure\.", ast.get_docstring(ast.parse(module.read_text())) or "")
+    }
+    assert claims - listed == set()

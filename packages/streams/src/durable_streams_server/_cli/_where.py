@@ -1,4 +1,4 @@
-"""Which server or store, and which stream, a command line means. Pure."""
+"""Which server or store, and which stream, a command line means."""
 
 from dataclasses import dataclass
 from urllib.parse import urlsplit
