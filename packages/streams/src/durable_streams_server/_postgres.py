@@ -45,8 +45,8 @@ from durable_streams_server._tidy import Tidier
 
 T = TypeVar("T")
 
-ATTEMPTS = 8
-"""How often a batch is tried that other nodes get in the way of."""
+CONFLICT_SECONDS = 5.0
+"""How long a batch is tried again that other nodes get in the way of."""
 _PAUSE_SECONDS = 0.02
 
 
@@ -105,16 +105,16 @@ class PostgresStore:
         return commit
 
     def _commit(self, groups: Sequence[Sequence[Operation]], now: float) -> Commit:
-        attempt = 1
+        attempt, give_up_at = 1, time.monotonic() + CONFLICT_SECONDS
         while True:
             batch = Batch(groups, now, self._skew)
             try:
                 with borrowed(self._write_engine) as connection:
                     commit = batch.run(connection)
             except ConflictError:
-                if attempt == ATTEMPTS:
+                if time.monotonic() > give_up_at:
                     raise
-                time.sleep(random.uniform(0, _PAUSE_SECONDS * attempt))  # noqa: S311
+                time.sleep(random.uniform(0, _PAUSE_SECONDS * min(attempt, 10)))  # noqa: S311
             except ConnectionLostError:
                 # Before the commit was sent nothing has happened; after that nobody knows.
                 if batch.sent or attempt > 1:

@@ -72,6 +72,8 @@ def _fork(number: int, work: Callable[[int], int], watched: int, held: int) -> i
         os.setpgid(0, 0)
         os.close(held)
         Thread(target=_end_with_parent, args=(watched,), daemon=True).start()
+        # Until the server hears signals: the interpreter's own handler would make an error of one.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         code = work(number)
     except BaseException:
