@@ -23,6 +23,7 @@ from durable_streams_server import (
     create_app,
 )
 from durable_streams_server import _schema as schema
+from durable_streams_server import _subscription_rows as rows
 from durable_streams_server import _subscription_work as work
 from durable_streams_server._subscriptions import Subscriptions, SubscriptionSettings
 from durable_streams_server._webhook_policy import WebhookPolicy
@@ -343,6 +344,30 @@ async def test_a_failing_store_delays_deliveries_and_loses_none(
             await asyncio.sleep(0.02)
         await control.at(e_0=1, e_1=1, e_2=1)
         assert next(failures, None) is None
+
+
+async def test_a_store_that_is_away_is_asked_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    look, asked = rows.all_patterns, 0
+    away = True
+
+    def failing(connection: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if away:
+            raise StorageError("the database cannot be reached")
+        return look(connection)
+
+    monkeypatch.setattr(rows, "all_patterns", failing)
+    monkeypatch.setattr(_dispatcher, "POLL_SECONDS", UNIT)
+    async with subscribed():
+        await asyncio.sleep(3.5 * UNIT)
+        assert 1 < asked < 20, "about once in each poll"
+        away, before = False, asked
+
+        async def looked_again() -> bool:
+            return asked > before
+
+        await eventually(looked_again)
 
 
 def _unsent(connection: Any) -> list[Any]:

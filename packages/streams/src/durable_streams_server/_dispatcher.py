@@ -82,8 +82,9 @@ class Dispatcher:
             wait = POLL_SECONDS
             try:
                 if (now := time.monotonic()) >= poll_at:
-                    await self._refresh()
+                    # Before the attempt: a store that is away is not asked without a pause.
                     poll_at = now + POLL_SECONDS
+                    await self._refresh()
                 if now >= survey_at:
                     self._unseen |= {subscription_id for subscription_id, _ in self._known}
                     survey_at = now + SURVEY_SECONDS

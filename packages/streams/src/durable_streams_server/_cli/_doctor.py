@@ -9,7 +9,7 @@ import click
 
 from durable_streams_server._cli._diagnosis import Finding, Level
 from durable_streams_server._cli._examine import examine
-from durable_streams_server._cli._options import AS_JSON, WHERE, all_headers, http_options
+from durable_streams_server._cli._options import AS_JSON, WHERE, Seconds, all_headers, http_options
 from durable_streams_server._cli._where import Served, locate
 
 EXIT_ILL = 1
@@ -20,7 +20,7 @@ EXIT_ILL = 1
 @click.option(
     "--idle",
     default=0.0,
-    type=click.FloatRange(0, 3600),
+    type=Seconds(0, 3600),
     help="Watch quiet connections for so many seconds.",
 )
 @AS_JSON

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from durable_streams_server._access import AdminAccess
+from durable_streams_server._cli._options import Seconds
 from durable_streams_server._errors import LogError
 from durable_streams_server._exchange import Limits
 from durable_streams_server._log import Log
@@ -48,7 +49,7 @@ EXIT_FAILED = 1
     "--long-poll-timeout",
     default=Limits.long_poll,
     show_default=True,
-    type=click.FloatRange(0.01, 600),
+    type=Seconds(0.01, 600),
     help="Seconds a long-poll waits for news.",
 )
 @click.option(
