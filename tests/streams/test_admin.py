@@ -140,6 +140,7 @@ async def test_a_list(server: Served) -> None:
     assert listed[0] | {"createdAt": None} == {
         "path": "a",
         "contentType": "text/plain",
+        "earliestOffset": "00000000000000000000",
         "nextOffset": "00000000000000000003",
         "size": 3,
         "closed": True,
@@ -147,6 +148,8 @@ async def test_a_list(server: Served) -> None:
         "createdAt": None,
         "ttlSeconds": None,
         "expiresAt": None,
+        "retainBytes": None,
+        "retainSeconds": None,
         "owner": None,
         "forkedFrom": None,
         "forkCount": 1,

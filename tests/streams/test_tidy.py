@@ -16,6 +16,7 @@ from durable_streams_server import (
     StorageError,
     StreamNotFoundError,
 )
+from durable_streams_server._describe import describe
 from durable_streams_server._model import EARLIEST, KEEP_ALL, Retention, Trim
 from durable_streams_server._segments import SEGMENT_BYTES
 from durable_streams_server._sqlite import SqliteStore
@@ -273,6 +274,9 @@ async def test_retention_over_http() -> None:
         for number in range(10):
             await server.post("s", b"%04d\n" % number)
         await server.log.sweep()
+        (listed,) = [describe(one) for one in await server.log.list_streams()]
+        assert (listed["earliestOffset"], listed["size"]) == (format_offset(40), 10)
+        assert (listed["retainBytes"], listed["retainSeconds"]) == (10, None)
         head = await server.ask("HEAD", "s")
         assert head["stream-earliest-offset"] == format_offset(40)
         assert head["stream-retain-bytes"] == "10"

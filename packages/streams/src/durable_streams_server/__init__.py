@@ -56,12 +56,14 @@ from durable_streams_server._model import (
     Operation,
     Outcome,
     Producer,
+    Retention,
     SequenceConflict,
     SequenceGap,
     StaleEpoch,
     StreamClosed,
     StreamInfo,
     Touch,
+    Trim,
 )
 from durable_streams_server._reader import Reader
 from durable_streams_server._server import StreamsServer, create_app
@@ -108,6 +110,7 @@ __all__ = [
     "Outcome",
     "Producer",
     "Reader",
+    "Retention",
     "SequenceConflict",
     "SequenceGap",
     "StaleEpoch",
@@ -127,6 +130,7 @@ __all__ = [
     "SubscriptionSettings",
     "Subscriptions",
     "Touch",
+    "Trim",
     "WebhookPolicy",
     "bind",
     "create_app",
