@@ -18,14 +18,15 @@ HALF = SEGMENT_BYTES // 2
     [
         ([], True, True, None),
         ([5], True, True, None),
-        ([5, 5], True, False, (0, 2)),
+        ([5] * WORTH_WHILE, True, False, (0, WORTH_WHILE)),
+        ([5] * (WORTH_WHILE - 1), True, True, None),
         ([5, 5], False, False, None),
         ([5] * WORTH_WHILE, False, True, (0, WORTH_WHILE)),
         ([5] * (WORTH_WHILE - 1), False, True, None),
         # full: nothing more fits, whether the stream grows on or not
         ([HALF, HALF, 1], False, False, (0, 2)),
         ([HALF, HALF + 1, 5, 6], False, False, None),
-        ([SEGMENT_BYTES, 5, 6], True, False, (1, 3)),
+        ([SEGMENT_BYTES] + [5] * WORTH_WHILE, True, False, (1, 1 + WORTH_WHILE)),
         ([2 * SEGMENT_BYTES, 2 * SEGMENT_BYTES], True, True, None),
         # a large beginning is not copied for a small end
         ([HALF] + [5] * WORTH_WHILE, False, True, (1, 1 + WORTH_WHILE)),
@@ -63,4 +64,5 @@ def test_merging_ends_and_makes_no_large_rows(
         assert merges <= 60
     assert sum(sizes) == whole
     if closed:
-        assert all(one + two > SEGMENT_BYTES for one, two in pairwise(sizes))
+        full = sizes[: -WORTH_WHILE + 1]
+        assert all(one + two > SEGMENT_BYTES for one, two in pairwise(full))

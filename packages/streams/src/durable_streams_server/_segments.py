@@ -5,7 +5,7 @@ from collections.abc import Sequence
 SEGMENT_BYTES = 256 * 1024
 """Rows are merged until together they would be larger."""
 WORTH_WHILE = 8
-"""So few rows of an open stream are left alone: more will come, and they would be copied again."""
+"""Fewer rows at a stream's end are left alone: a short stream costs more to tidy than it takes."""
 
 
 def next_run(sizes: Sequence[int], *, closed: bool, idle: bool) -> tuple[int, int] | None:
@@ -27,9 +27,8 @@ def next_run(sizes: Sequence[int], *, closed: bool, idle: bool) -> tuple[int, in
                 return begin, index
             begin, total = index, 0
         total += size
-    if closed:
-        return (begin, len(sizes)) if len(sizes) - begin > 1 else None
-    while idle and begin < len(sizes) and sizes[begin] > total - sizes[begin]:
+    while idle and not closed and begin < len(sizes) and sizes[begin] > total - sizes[begin]:
         total -= sizes[begin]
         begin += 1
-    return (begin, len(sizes)) if idle and len(sizes) - begin >= WORTH_WHILE else None
+    enough = len(sizes) - begin >= WORTH_WHILE
+    return (begin, len(sizes)) if enough and (closed or idle) else None
