@@ -274,7 +274,10 @@ async def test_a_clock_that_is_wrong_keeps_nobody_alive_and_kills_nobody(
         return now() + ahead
 
     async with opened(postgres, QUICK, 1) as (right,):
-        monkeypatch.setattr("durable_streams_server._postgres.time", SimpleNamespace(time=wrong))
+        monkeypatch.setattr(
+            "durable_streams_server._postgres.time",
+            SimpleNamespace(time=wrong, monotonic=time.monotonic),
+        )
         monkeypatch.setattr(
             "durable_streams_server._postgres_batch.time", SimpleNamespace(time=wrong)
         )

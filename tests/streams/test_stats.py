@@ -45,15 +45,16 @@ async def test_a_log_counts_its_commits(log: Log) -> None:
     await log.transact(Create("s", data=b"abc"), Append("s", b"de"))
     await log.transact(Append("s", b"f"), Append("nowhere", b"lost"))
     await log.close()
-    # The heartbeat of the log's opening may still be under way when somebody begins to watch.
-    assert [(batch.requests, batch.appended, batch.error) for batch in seen[-2:]] == [
-        (1, 5, None),
-        (1, 0, None),
-    ]
+    # Among the heartbeats of its opening and, where other nodes wait for it, of its closing.
+    found = [(batch.requests, batch.appended, batch.error) for batch in seen]
+    assert (1, 5, None) in found
+    after = found[found.index((1, 5, None)) + 1 :]
+    assert after
+    assert set(after) == {(1, 0, None)}
     assert all(batch.seconds > 0 for batch in seen)
     assert threads == {"durable-log-writer"}
     assert log.stats.appended == 5
-    assert sum(log.stats.batch_sizes.counts) == 3, "and the heartbeat of its opening"
+    assert sum(log.stats.batch_sizes.counts) in (3, 4)
 
 
 async def test_a_failed_commit_is_counted(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +64,7 @@ async def test_a_failed_commit_is_counted(log: Log, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(log._store, "commit", fail)
     with pytest.raises(StorageError):
         await log.transact(Create("s"))
+    monkeypatch.undo()
     await log.close()
     assert log.stats.errors == 1
 
