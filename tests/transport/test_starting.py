@@ -361,7 +361,7 @@ async def test_the_clients_own_read_timeout_bounds_the_wait(
     outcome = await flavour.fetch(
         proxy.url,
         storage=storage,
-        timeout=flavour.library.Timeout(5.0 * UNIT, read=1.0 * UNIT),
+        timeout=flavour.library.Timeout(5.0 * UNIT, read=0.3 * UNIT),
         timing=quick(silence=0.04),
         request=with_headers(session("s")),
     )
