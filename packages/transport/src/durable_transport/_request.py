@@ -9,6 +9,7 @@ from uuid import UUID
 from durable_transport._errors import HeaderCollision, InvalidProxyURL
 from durable_transport._fields import Fields, split_names
 from durable_transport._headers import header_text
+from durable_transport._http_url import split_http_url
 from durable_transport.protocol import (
     HOP_BY_HOP_HEADERS,
     ProxyHeader,
@@ -52,21 +53,7 @@ class ProxyURL:
         Raises:
             InvalidProxyURL: not an absolute http(s) URL, or with parts that have no place in one.
         """
-        try:
-            parts = urlsplit(url.strip())
-            port_is_valid = parts.port is None or parts.port > 0
-        except ValueError as error:
-            raise InvalidProxyURL(url, str(error)) from None
-        if parts.scheme not in ("http", "https"):
-            raise InvalidProxyURL(url, "it does not begin with http:// or https://")
-        if not parts.hostname or not port_is_valid:
-            raise InvalidProxyURL(url, "it names no host")
-        if parts.username is not None or parts.password is not None:
-            # Not quoted back: the message may end up in a log.
-            raise InvalidProxyURL(
-                urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])),
-                "it carries credentials, which belong into headers=",
-            )
+        parts = split_http_url(url, InvalidProxyURL)
         if parts.query or parts.fragment:
             raise InvalidProxyURL(url, "it has a query or a fragment")
         return cls(f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}")

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
+from durable_transport._http_url import split_http_url
 from durable_transport._stream._errors import InvalidStreamURL
 
 
@@ -20,19 +21,7 @@ class StreamURL:
         Raises:
             InvalidStreamURL: not an absolute http(s) URL, or with parts that have no place in one.
         """
-        try:
-            parts = urlsplit(url.strip())
-            port_is_valid = parts.port is None or parts.port > 0
-        except ValueError as error:
-            raise InvalidStreamURL(url, str(error)) from None
-        if parts.scheme not in ("http", "https"):
-            raise InvalidStreamURL(url, "it does not begin with http:// or https://")
-        if not parts.hostname or not port_is_valid:
-            raise InvalidStreamURL(url, "it names no host")
-        if parts.username is not None or parts.password is not None:
-            # Not quoted back: the message may end up in a log.
-            bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-            raise InvalidStreamURL(bare, "it carries credentials, which belong into headers=")
+        parts = split_http_url(url, InvalidStreamURL)
         if parts.fragment:
             raise InvalidStreamURL(url, "it has a fragment")
         return cls(urlunsplit(parts))
