@@ -23,7 +23,9 @@ MAY_IMPORT = {
     "durable_proxy": {"durable_transport", "durable_streams_server"},
     "durable_ai_transport": {"durable_transport"},
     "durable_ai_db": {"durable_transport"},
-    "durable_ai_db_proxy": {"durable_transport", "durable_streams_server", "durable_ai_db"},
+    "durable_ai_db_proxy": {
+        *("durable_transport", "durable_streams_server", "durable_proxy", "durable_ai_db"),
+    },
 }
 """Which packages of ours a package may import: nothing points upwards."""
 

@@ -52,6 +52,8 @@ PURE = {
         ),
         *("_urls",),
     ],
+    "durable_ai_db": [],
+    "durable_ai_db_proxy": [],
 }
 
 MAY_IMPORT = {

@@ -1,0 +1,7 @@
+"""Chat sessions as live collections: messages, tool calls, approvals and presence, read from one log."""
+
+from importlib.metadata import version
+
+__version__ = version("durable-ai-db")
+
+__all__ = ["__version__"]
