@@ -1,4 +1,4 @@
-"""Chat sessions as live collections: messages, tool calls, approvals and presence, read from one log."""
+"""Chat sessions as live collections: messages, tool calls, approvals, presence, from one log."""
 
 from importlib.metadata import version
 
