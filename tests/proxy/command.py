@@ -44,15 +44,19 @@ class Command:
 
 @asynccontextmanager
 async def serving(
-    directory: Path, *options: str, port: int = 0, allow: tuple[str, ...] = (ANY_LOOPBACK,)
+    directory: Path,
+    *options: str,
+    port: int = 0,
+    allow: tuple[str, ...] = (ANY_LOOPBACK,),
+    store: str | None = None,
 ) -> AsyncIterator[Command]:
-    """Start it on the store of a directory, and be sure that it ends."""
+    """Start it, on the store of a directory unless another is given; be sure that it ends."""
     allowing = [part for pattern in allow for part in ("--allow", pattern)]
     errors = directory / "stderr.txt"
     with errors.open("ab") as stderr:
         process = await asyncio.create_subprocess_exec(
             *(str(COMMAND), "serve", "--port", str(port), *allowing),
-            *("--store", f"sqlite:///{directory / 'proxy.sqlite'}", *options),
+            *("--store", store or f"sqlite:///{directory / 'proxy.sqlite'}", *options),
             stdout=subprocess.PIPE,
             stderr=stderr,
         )
