@@ -52,7 +52,11 @@ PURE = {
         ),
         *("_urls",),
     ],
-    "durable_ai_db": [],
+    "durable_ai_db": [
+        *("live._aggregates", "live._changes", "live._collection", "live._graph"),
+        *("live._operators", "live._sorted"),
+        "state",
+    ],
     "durable_ai_db_proxy": [],
 }
 
@@ -76,7 +80,8 @@ MAY_IMPORT = {
     "itertools",
     "http",  # for HTTPStatus
     "httptools",  # a parser: arithmetic on bytes
-    *("codecs", "collections"),
+    *("codecs", "collections", "contextlib", "heapq"),
+    "weakref",  # what nobody has any more is kept up to date no longer
     "zlib",  # arithmetic on bytes
 }
 
