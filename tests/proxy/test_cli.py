@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sqlite3
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -37,6 +38,9 @@ def test_help_and_version() -> None:
         (["--allow", "api.openai.com"], "https://api.openai.com/**"),
         (["--allow", "https://a-*.example/**"], "one whole label"),
         (["--host", "0.0.0.0"], "--insecure"),
+        (["--host", "0.0.0.0", "--secret", "short"], "at least 16 characters"),
+        (["--secret", "with a space in it"], "printable ASCII"),
+        (["--url-ttl", "0"], "url_ttl"),
         (["--port", "99999"], "65535"),
         (["--cors-origin", "https://app.example/"], "https://app.example"),
         (["--cors-origin", "app.example"], "not an origin"),
@@ -136,6 +140,22 @@ async def test_web_pages_may_use_it_where_it_says_so(
                 allowed = answer.headers.get_list("access-control-allow-origin")
                 assert allowed == list(options[1:])
         assert await command.terminate() == 0
+
+
+@pytest.mark.anyio
+async def test_beyond_this_machine_it_takes_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROXY_SECRET", "the-current-secret, the-former-secret")
+    async with serving(tmp_path, "--host", "0.0.0.0") as command:
+        url = f"http://{LOOPBACK}:{urlsplit(command.url).port}/v1/stream/x"
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            assert (await client.get(url)).status_code == 401
+            for secret in ("the-current-secret", "the-former-secret"):
+                answer = await client.get(url, headers={"X-Proxy-Secret": secret})
+                assert answer.status_code == 404
+        assert await command.terminate() == 0
+        assert "secret" not in command.stderr
 
 
 @pytest.mark.anyio

@@ -17,9 +17,16 @@ PURE = {
     "_coding.py": {"collections.abc", "typing", "zlib"},
     "_egress.py": {"base64", "dataclasses", "typing", "urllib.parse"},
     "_errors.py": {"collections.abc", "dataclasses", "types"},
+    "_guard.py": {
+        *("collections.abc", "dataclasses", "enum", "hashlib", "hmac", "typing", "urllib.parse"),
+    },
     "_headers.py": {"collections.abc", "re"},
     "_http1.py": {"dataclasses", "httptools"},
     "_lifecycle.py": {"collections.abc", "dataclasses", "enum", "types"},
+    "_quota.py": {"collections", "collections.abc"},
+    "_signing.py": {
+        *("base64", "collections.abc", "dataclasses", "enum", "hashlib", "hmac", "typing"),
+    },
     "_start_request.py": {"dataclasses", "re", "uuid"},
     "_urls.py": {"dataclasses", "ipaddress", "re"},
 }
@@ -45,7 +52,10 @@ def test_the_public_names() -> None:
     assert durable_proxy.__all__ == [
         "Limits",
         "PatternError",
+        "Principal",
         "Proxy",
+        "Right",
+        "SecretError",
         "Timeouts",
         "__version__",
         "create_app",

@@ -6,11 +6,10 @@ import asyncio
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from durable_proxy import create_app
 from durable_proxy._cli import serve_command
 from durable_proxy._errors import STATUS
 from durable_proxy._settings import Settings
@@ -44,10 +43,21 @@ async def test_the_example_runs() -> None:
         assert call.values("authorization") == ["Bearer ..."]
 
 
-def test_the_application_example_runs() -> None:
+@pytest.mark.parametrize("example", EXAMPLES[1:])
+def test_the_application_examples_run(example: str) -> None:
     names: dict[str, FastAPI] = {}
-    exec(EXAMPLES[1], {"create_app": create_app}, names)
+    exec(example, names)
     assert names["app"].title == "durable-proxy"
+
+
+@pytest.mark.anyio
+async def test_the_dependency_of_the_example_lets_in_whom_it_says() -> None:
+    names: dict[str, Any] = {}
+    exec(EXAMPLES[1], names)
+    async with served(authorize=names["who"]) as proxy:
+        for user, status in (("guest", 403), ("alice", 400), ("mallory", 401)):
+            answer = await proxy.start("nowhere", x_user=user)
+            assert answer.status_code == status
 
 
 def test_every_option_variable_and_code_is_described() -> None:

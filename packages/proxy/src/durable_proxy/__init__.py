@@ -5,8 +5,19 @@
 
 from durable_proxy._allowlist import PatternError
 from durable_proxy._app import __version__, create_app
+from durable_proxy._guard import Principal, Right, SecretError
 from durable_proxy._service import Proxy
 from durable_proxy._start_request import Limits
 from durable_proxy._upstream import Timeouts
 
-__all__ = ["Limits", "PatternError", "Proxy", "Timeouts", "__version__", "create_app"]
+__all__ = [
+    "Limits",
+    "PatternError",
+    "Principal",
+    "Proxy",
+    "Right",
+    "SecretError",
+    "Timeouts",
+    "__version__",
+    "create_app",
+]

@@ -6,14 +6,14 @@ A handler parses, decides, and renders; what a generation is and does is elsewhe
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, assert_never
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -21,11 +21,16 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from durable_proxy._allowlist import Allowlist
-from durable_proxy._answers import Accepted, Answer
+from durable_proxy._answers import Accepted
+from durable_proxy._authorize import asking
 from durable_proxy._egress import Egress
-from durable_proxy._errors import RETRY_AFTER, Refusal, RefusedError
+from durable_proxy._errors import Refusal, RefusedError
+from durable_proxy._guard import Access, Right, Secrets, check_forwarded
+from durable_proxy._guarding import Guard, GuardedStreams
 from durable_proxy._hot_paths import STREAMS_PREFIX, Handler, HotPaths
 from durable_proxy._live import LiveBody
+from durable_proxy._quota import Quota
+from durable_proxy._refusing import ALWAYS, refuse, refuse_method
 from durable_proxy._service import Options, Proxy
 from durable_proxy._start_request import (
     Limits,
@@ -47,13 +52,6 @@ from durable_transport.protocol import (
 
 __version__ = version("durable-proxy")
 
-ALWAYS = {
-    "Cache-Control": "no-cache, no-transform",
-    "X-Accel-Buffering": "no",
-    "X-Content-Type-Options": "nosniff",
-}
-"""On every answer of ours: nothing in between may keep it, change it, or guess what it is."""
-
 FROM_UPSTREAM = {ProxyHeader.SOURCE: "upstream"}
 OCTETS = "application/octet-stream"
 """The content type of an answer whose upstream names none."""
@@ -61,6 +59,9 @@ WITHOUT_BODY = frozenset({204, 205, 304})
 
 EXPOSED = [*StreamHeader, *ProxyHeader, "ETag", "Location", "Retry-After", "*"]
 """For browsers: by name for old ones, and ``*`` for whatever the upstream sends."""
+
+URL_SECONDS = 24 * 3600.0
+"""How long a signed address is good unless it is said otherwise."""
 
 logger = logging.getLogger("durable_proxy")
 
@@ -79,6 +80,9 @@ def create_app(
     stream_limits: StreamLimits | None = None,
     tls: ssl.SSLContext | None = None,
     egress_proxy: str | None = None,
+    secret: str | Iterable[str] | None = None,
+    authorize: Callable[..., Any] | None = None,
+    url_seconds: float = URL_SECONDS,
 ) -> FastAPI:
     """The proxy as an ASGI application; ``app.state.proxy`` is its `Proxy`.
 
@@ -102,8 +106,17 @@ def create_app(
         egress_proxy: The HTTP proxy that all upstream calls go through,
             ``http://[user:password@]host:port``. It resolves their names then, and what its
             network lets it reach can be reached.
+        secret: Whoever sends it as ``X-Proxy-Secret`` may do everything, and nobody else anything
+            but with a signed address. Of several, the first one signs addresses and all are
+            accepted: that is how one is replaced.
+        authorize: A FastAPI dependency of yours that knows who a request comes from: it gives a
+            `Principal` or a name, or None for nobody, or raises ``HTTPException``. It must not read
+            the request's body. Without it and without ``secret`` anybody may do everything.
+        url_seconds: How long the addresses in the answer to a start are good, if they are signed:
+            that takes a ``secret``.
 
     Raises:
+        SecretError: a secret is too short, or cannot be in a header.
         PatternError: an entry of ``allow`` cannot be understood.
         EgressError: ``egress_proxy`` cannot be understood.
     """
@@ -117,7 +130,16 @@ def create_app(
         tls=tls,
         egress=None if egress_proxy is None else Egress.parse(egress_proxy),
     )
-    app = _assemble(Proxy(store, options), public_url)
+    access = Access(Secrets.parse(secret), asks=authorize is not None)
+    proxy = Proxy(store, options)
+    app = FastAPI(title="durable-proxy", version=__version__, lifespan=_lifespan(proxy))
+    guard = Guard(
+        access,
+        ask=None if authorize is None else asking(authorize, app.dependency_overrides),
+        url_seconds=url_seconds,
+        readers=Quota(options.limits.readers_per_principal),
+    )
+    _assemble(app, proxy, guard, public_url)
     if origins := list(cors_origins):
         app.add_middleware(
             CORSMiddleware,
@@ -129,15 +151,19 @@ def create_app(
     return app
 
 
-def _assemble(proxy: Proxy, public_url: str | None) -> FastAPI:
+def _lifespan(proxy: Proxy) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with proxy.running():
             yield
 
+    return lifespan
+
+
+def _assemble(app: FastAPI, proxy: Proxy, guard: Guard, public_url: str | None) -> None:
     # The data plane: plain ASGI, and only to read; nobody but a relay writes.
     # A start that the upstream refused is replaced by the next attempt with the same ids.
-    streams = StreamsApp(
+    reading = StreamsApp(
         lambda: proxy.parts.log,
         prefix="",
         read_only=True,
@@ -145,30 +171,59 @@ def _assemble(proxy: Proxy, public_url: str | None) -> FastAPI:
         cors=False,
         limits=proxy.options.streams,
     )
-    start = partial(_start, proxy, public_url)
-    app = FastAPI(title="durable-proxy", version=__version__, lifespan=lifespan)
+    streams = GuardedStreams(reading, guard)
+    start = partial(_start, proxy, guard, public_url)
     app.state.proxy = proxy
+    app.state.guard = guard
     app.state.hot_paths = HotPaths(start, _on_log, _on_defect, streams)
-    app.include_router(_routes(proxy, start))
+    app.include_router(_routes(proxy, guard, start))
     app.mount(STREAMS_PREFIX, streams)
     _add_error_handlers(app)
-    return app
 
 
 # ---------------------------------------------------------------------- routes
 
 
-async def _start(proxy: Proxy, public_url: str | None, request: Request) -> Response:
+async def _start(proxy: Proxy, guard: Guard, public_url: str | None, request: Request) -> Response:
     session, request_id = request.path_params["session"], request.path_params["request_id"]
     try:
+        principal = await guard.admit(request, Right.START)
         wanted = await _parse(session, request_id, request, proxy.options)
+        if (refusal := check_forwarded(guard.access.secrets, wanted.headers)) is not None:
+            return refuse(refusal)
+        if not wanted.live:
+            return await _answer(proxy, guard, wanted, public_url or _address(request))
+        give_back = guard.read_slot(principal)
     except RefusedError as error:
-        return _refuse(error.refusal)
+        return refuse(error.refusal)
+    response: Response | None = None
+    try:
+        response = await _answer(proxy, guard, wanted, "")
+    finally:
+        # A live body keeps its place until its end.
+        if isinstance(response, LiveBody):
+            response.on_end = give_back
+        else:
+            give_back()
+    return response
+
+
+async def _answer(proxy: Proxy, guard: Guard, wanted: StartRequest, base: str) -> Response:
     answer = await proxy.parts.generations.start(wanted)
-    return _render(answer, wanted, proxy, public_url or _address(request))
+    match answer:
+        case Accepted() if wanted.live:
+            return _live_body(answer, wanted, proxy)
+        case Accepted():
+            return _start_answer(answer, wanted, base.rstrip("/"), guard)
+        case Rejected():
+            return _rejection(answer)
+        case Refusal():
+            return refuse(answer)
+        case _:
+            assert_never(answer)
 
 
-def _routes(proxy: Proxy, start: Handler) -> APIRouter:
+def _routes(proxy: Proxy, guard: Guard, start: Handler) -> APIRouter:
     router = APIRouter()
 
     router.add_api_route(
@@ -186,12 +241,17 @@ def _routes(proxy: Proxy, start: Handler) -> APIRouter:
         """Tell whether the proxy serves and can write."""
         return _health(proxy)
 
-    @router.api_route("/stream/{kind}", methods=["GET", "HEAD"], include_in_schema=False)
+    @router.api_route(
+        "/stream/{kind}",
+        methods=["GET", "HEAD"],
+        include_in_schema=False,
+        dependencies=[Depends(guard.may(Right.READ))],
+    )
     async def shape(kind: str) -> Response:
         """Say where the streams are instead."""
         # 404 and not 501: a shape client retries a 5xx for ever.
         hint = f"/stream/{kind} is not served here: read durableDataUrl and durableControlUrl"
-        return _refuse(Refusal(ErrorCode.NOT_FOUND, f"{hint} of the start answer"))
+        return refuse(Refusal(ErrorCode.NOT_FOUND, f"{hint} of the start answer"))
 
     return router
 
@@ -270,29 +330,17 @@ def _address(request: Request) -> str:
 # ---------------------------------------------------------------------- rendering
 
 
-def _render(answer: Answer, wanted: StartRequest, proxy: Proxy, base: str) -> Response:
-    match answer:
-        case Accepted() if wanted.live:
-            return _live_body(answer, wanted, proxy)
-        case Accepted():
-            return _start_answer(answer, wanted, base.rstrip("/"))
-        case Rejected():
-            return _rejection(answer)
-        case Refusal():
-            return _refuse(answer)
-        case _:
-            assert_never(answer)
-
-
-def _start_answer(answer: Accepted, wanted: StartRequest, base: str) -> Response:
+def _start_answer(answer: Accepted, wanted: StartRequest, base: str, guard: Guard) -> Response:
+    query = guard.signed_query(wanted.paths.subject)
     body = StartAnswer(
         session_id=wanted.session_id,
         request_id=wanted.request_id,
-        stream_url=f"{base}/stream/data",
-        control_url=f"{base}/stream/control",
+        stream_url=f"{base}/stream/data{query}",
+        control_url=f"{base}/stream/control{query}",
         content_type=answer.start.content_type or OCTETS,
-        durable_data_url=f"{base}{STREAMS_PREFIX}/{wanted.paths.data}",
-        durable_control_url=f"{base}{STREAMS_PREFIX}/{wanted.paths.control}",
+        durable_data_url=f"{base}{STREAMS_PREFIX}/{wanted.paths.data}{query}",
+        durable_control_url=f"{base}{STREAMS_PREFIX}/{wanted.paths.control}{query}",
+        urls_expire_at=guard.expiry() if query else None,
         upstream_status=answer.start.status,
         upstream_headers=answer.start.headers,
     )
@@ -337,22 +385,6 @@ def _with_headers(response: Response, headers: Iterable[tuple[str, str]]) -> Res
     return response
 
 
-def _refuse(refusal: Refusal) -> Response:
-    headers = ALWAYS | {ProxyHeader.SOURCE: "proxy", ProxyHeader.ERROR: refusal.code}
-    if refusal.code in RETRY_AFTER:
-        headers["Retry-After"] = str(RETRY_AFTER[refusal.code])
-    body = {"error": {"code": refusal.code, "message": refusal.message}}
-    return JSONResponse(body, status_code=refusal.status, headers=headers)
-
-
-def _refuse_method(allow: str) -> Response:
-    allowed = ", ".join(sorted(allow.split(", ")))
-    refusal = Refusal(ErrorCode.METHOD_NOT_ALLOWED, f"this path has other methods: {allowed}")
-    response = _refuse(refusal)
-    response.headers["Allow"] = allowed
-    return response
-
-
 def _health(proxy: Proxy) -> Response:
     generations, store = proxy.parts.generations, "ok"
     try:
@@ -378,10 +410,16 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     async def on_http(_request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            return _refuse_method((error.headers or {}).get("Allow", ""))
-        return _refuse(Refusal(ErrorCode.NOT_FOUND, "there is nothing at this path"))
+            return refuse_method((error.headers or {}).get("Allow", ""))
+        return refuse(Refusal(ErrorCode.NOT_FOUND, "there is nothing at this path"))
+
+    async def on_refused(_request: Request, error: Exception) -> Response:
+        if not isinstance(error, RefusedError):
+            raise error
+        return refuse(error.refusal)
 
     app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(RefusedError, on_refused)
     app.add_exception_handler(LogError, _on_log)
     app.add_exception_handler(Exception, _on_defect)
 
@@ -389,8 +427,8 @@ def _add_error_handlers(app: FastAPI) -> None:
 async def _on_log(request: Request, error: Exception) -> Response:
     logger.error("%s: the log failed: %s", request.url.path, error)
     message = "the log cannot be used at the moment"
-    return _refuse(Refusal(ErrorCode.STORAGE_UNAVAILABLE, message))
+    return refuse(Refusal(ErrorCode.STORAGE_UNAVAILABLE, message))
 
 
 async def _on_defect(_request: Request, _error: Exception) -> Response:
-    return _refuse(Refusal(ErrorCode.INTERNAL, "the proxy failed; its log says how"))
+    return refuse(Refusal(ErrorCode.INTERNAL, "the proxy failed; its log says how"))

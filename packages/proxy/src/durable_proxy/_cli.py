@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from durable_proxy._allowlist import Allowlist, PatternError
 from durable_proxy._app import create_app
 from durable_proxy._egress import Egress, EgressError
+from durable_proxy._guard import SecretError, Secrets
 from durable_proxy._hot_paths import hot_paths_first
 from durable_proxy._settings import Settings, SettingsError, load_settings
 from durable_proxy._start_request import Limits
@@ -80,18 +81,33 @@ def main() -> None:
 @click.option("--answer-timeout", type=float, help="Seconds to the upstream's headers.  [600]")
 @click.option("--idle-timeout", type=float, help="Seconds between pieces of its body.  [300]")
 @click.option("--max-body", type=int, help="Largest request body in bytes.  [33554432]")
+@click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="SECRET",
+    help="Only who sends this, or has a signed address, may come in. Better said in the"
+    " environment, where other users of this machine do not see it. Repeatable, to replace one:"
+    " the first signs, all are accepted.  [PROXY_SECRET]",
+)
+@click.option("--url-ttl", type=float, help="Seconds a signed address is good.  [86400]")
+@click.option(
+    "--max-generations", type=int, help="Of one principal on a node; 0: no limit.  [1000]"
+)
+@click.option("--max-readers", type=int, help="Of one principal on a node; 0: no limit.  [10000]")
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine, without any secret.")
 def serve_command(*, allow_any_upstream: bool, insecure: bool, **given: Any) -> None:
     """Serve until interrupted."""
     try:
         settings = load_settings(**given)
-        _check_host(settings.host, insecure=insecure)
+        secrets = Secrets.parse(settings.secrets)
+        _check_host(settings.host, insecure=insecure or bool(secrets))
         Allowlist.parse(settings.allow)
         if settings.egress_proxy is not None:
             Egress.parse(settings.egress_proxy)
         _log_to_stderr()
         run(lambda: _serve(settings, allow_any_upstream=allow_any_upstream))
-    except (SettingsError, PatternError, EgressError) as error:
+    except (SettingsError, PatternError, EgressError, SecretError) as error:
         raise click.UsageError(str(error)) from None
     except (BindError, LogError) as error:
         click.echo(f"durable-proxy: {error}", err=True)
@@ -102,8 +118,8 @@ def _check_host(host: str, *, insecure: bool) -> None:
     if host not in LOOPBACK_HOSTS and not insecure:
         raise click.UsageError(
             f"--host {host} would let anybody on the network call the allowed upstreams and read"
-            f" every answer: there is no secret to protect them yet. Put a gateway in front, or"
-            f" say --insecure"
+            f" every answer. Set a secret (PROXY_SECRET in the environment, or --secret), or put a"
+            f" gateway in front and say --insecure"
         )
 
 
@@ -138,7 +154,13 @@ def _make_app(log: Log, settings: Settings, *, allow_any_upstream: bool) -> Fast
         allow_any_upstream=allow_any_upstream,
         cors_origins=settings.cors_origins,
         public_url=settings.public_url,
-        limits=Limits(request_body_bytes=settings.max_body),
+        secret=settings.secrets,
+        url_seconds=settings.url_ttl,
+        limits=Limits(
+            request_body_bytes=settings.max_body,
+            generations_per_principal=settings.max_generations,
+            readers_per_principal=settings.max_readers,
+        ),
         egress_proxy=settings.egress_proxy,
         timeouts=Timeouts(answer=settings.answer_timeout, idle=settings.idle_timeout),
         drain_seconds=settings.drain,

@@ -16,11 +16,17 @@ STATUS: Mapping[ErrorCode, int] = MappingProxyType(
         ErrorCode.INVALID_ID: 400,
         ErrorCode.INVALID_PROXY_URL: 400,
         ErrorCode.INVALID_PROXY_METHOD: 400,
+        ErrorCode.UNAUTHORIZED: 401,
+        ErrorCode.SIGNATURE_EXPIRED: 401,
+        ErrorCode.SIGNATURE_INVALID: 401,
+        ErrorCode.FORBIDDEN: 403,
         ErrorCode.UPSTREAM_NOT_ALLOWED: 403,
         ErrorCode.NOT_FOUND: 404,
         ErrorCode.METHOD_NOT_ALLOWED: 405,
         ErrorCode.REQUEST_TIMEOUT: 408,
         ErrorCode.BODY_TOO_LARGE: 413,
+        ErrorCode.TOO_MANY_GENERATIONS: 429,
+        ErrorCode.TOO_MANY_READERS: 429,
         ErrorCode.HEADERS_TOO_LARGE: 431,
         ErrorCode.INTERNAL: 500,
         ErrorCode.UPSTREAM_UNREACHABLE: 502,
@@ -32,7 +38,12 @@ STATUS: Mapping[ErrorCode, int] = MappingProxyType(
 )
 
 RETRY_AFTER: Mapping[ErrorCode, int] = MappingProxyType(
-    {ErrorCode.SHUTTING_DOWN: 1, ErrorCode.STORAGE_UNAVAILABLE: 1}
+    {
+        ErrorCode.SHUTTING_DOWN: 1,
+        ErrorCode.STORAGE_UNAVAILABLE: 1,
+        ErrorCode.TOO_MANY_GENERATIONS: 2,
+        ErrorCode.TOO_MANY_READERS: 2,
+    }
 )
 """Seconds after which the same request may succeed."""
 

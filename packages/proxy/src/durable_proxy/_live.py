@@ -5,7 +5,7 @@ back. Its end says nothing about completion; the control stream does.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -23,6 +23,9 @@ class LiveBody(Response):
         headers: All headers but those of the framing.
         limits: How long the body may be quiet, may live, and may wait for a slow client. It
             simply ends then: a client that is still there asks again.
+
+    Attributes:
+        on_end: Called when it has ended, however it has.
     """
 
     def __init__(
@@ -41,9 +44,17 @@ class LiveBody(Response):
         self._log = log
         self._path = path
         self._limits = limits
+        self.on_end: Callable[[], None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the body until the stream is closed, the client has gone, or nothing comes."""
+        try:
+            await self._send(scope, receive, send)
+        finally:
+            if self.on_end is not None:
+                self.on_end()
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send, self._limits)
         async with self._log.reader(self._path) as reader:
             await exchange.start(self.status_code, self.raw_headers)

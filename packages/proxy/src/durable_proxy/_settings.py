@@ -32,14 +32,20 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), validation_alias="PROXY_CORS_ORIGIN"
     )
+    secrets: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), validation_alias="PROXY_SECRET", repr=False
+    )
+    url_ttl: float = Field(default=24 * 3600.0, gt=0, validation_alias="PROXY_URL_TTL")
     egress_proxy: str | None = Field(default=None, validation_alias="PROXY_EGRESS")
     lease: float = Field(default=10.0, ge=0.1, validation_alias="PROXY_LEASE")
     drain: float = Field(default=20.0, ge=0.0, validation_alias="PROXY_DRAIN")
     answer_timeout: float = Field(default=600.0, gt=0, validation_alias="PROXY_ANSWER_TIMEOUT")
     idle_timeout: float = Field(default=300.0, gt=0, validation_alias="PROXY_IDLE_TIMEOUT")
+    max_generations: int = Field(default=1000, ge=0, validation_alias="PROXY_MAX_GENERATIONS")
+    max_readers: int = Field(default=10_000, ge=0, validation_alias="PROXY_MAX_READERS")
     max_body: int = Field(default=32 * 1024 * 1024, ge=0, validation_alias="PROXY_MAX_BODY")
 
-    @field_validator("allow", "cors_origins", mode="before")
+    @field_validator("allow", "cors_origins", "secrets", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         """In the environment, several have white space or commas between them."""

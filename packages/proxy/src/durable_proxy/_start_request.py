@@ -33,12 +33,17 @@ class Limits:
         error_body_bytes: An upstream error answer is cut to this length.
         buffered_bytes: Bytes of one generation that may wait for the log: beyond, the upstream
             is not read from until the log has caught up.
+        generations_per_principal: How many generations of one principal run on one node; 0 is no
+            limit.
+        readers_per_principal: How many answers one principal reads from one node; 0 is no limit.
     """
 
     request_body_bytes: int = 32 * 1024 * 1024
     request_header_bytes: int = 64 * 1024
     error_body_bytes: int = 1024 * 1024
     buffered_bytes: int = 512 * 1024
+    generations_per_principal: int = 1000
+    readers_per_principal: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)

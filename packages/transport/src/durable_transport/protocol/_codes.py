@@ -24,6 +24,10 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "not_found"
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
+    SIGNATURE_EXPIRED = "signature_expired"
+    SIGNATURE_INVALID = "signature_invalid"
+    TOO_MANY_GENERATIONS = "too_many_generations"
+    TOO_MANY_READERS = "too_many_readers"
 
     # streams
     STREAM_NOT_FOUND = "stream_not_found"

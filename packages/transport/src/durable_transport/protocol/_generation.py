@@ -21,6 +21,11 @@ class GenerationPaths:
     data: str
     control: str
 
+    @property
+    def subject(self) -> str:
+        """The generation itself, as signatures and records name it: ``{session}/{request}``."""
+        return self.data.removeprefix("generations/").removesuffix("/data")
+
 
 def generation_paths(session_id: UUID, request_id: UUID) -> GenerationPaths:
     """Where a generation's two streams are: a wire fact, the same on every node and client."""
@@ -63,5 +68,7 @@ class StartAnswer(BaseModel):
     content_type: str | None = None
     durable_data_url: str | None = None
     durable_control_url: str | None = None
+    urls_expire_at: int | None = None
+    """Epoch seconds until which the URLs are good; None: for good."""
     upstream_status: int = 200
     upstream_headers: list[tuple[str, str]] = []

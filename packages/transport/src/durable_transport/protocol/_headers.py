@@ -42,6 +42,8 @@ class ProxyHeader(StrEnum):
     """``raw``: answer the start request with the live body itself instead of with JSON."""
     STRIP = "X-Proxy-Strip"
     """Comma-separated names of headers meant for the proxy only: they do not go upstream."""
+    SECRET = "X-Proxy-Secret"  # noqa: S105 - the name of a header
+    """The proxy's own secret. Like all ``X-Proxy-*`` it does not go upstream."""
     SOURCE = "X-Proxy-Source"
     """On an answer that is not 2xx: ``upstream`` or ``proxy``, whoever refused."""
     ERROR = "X-Proxy-Error"

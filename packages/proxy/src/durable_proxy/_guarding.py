@@ -1,0 +1,170 @@
+"""The guard in front of every surface: asks who sends a request, and whether they may.
+
+What is decided is in `_guard`; here are the clock, the application's own dependency, and the
+answers. Every route but the health check asks for a right: a handler by `Guard.admit`, a FastAPI
+route by ``Depends(guard.may(Right.STOP))``, an ASGI application by being put into
+`GuardedStreams`. A refusal is raised as `RefusedError`, which the application renders.
+"""
+
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from durable_proxy._authorize import Ask
+from durable_proxy._errors import Refusal, RefusedError
+from durable_proxy._guard import (
+    ANYBODY,
+    Access,
+    Principal,
+    Right,
+    Unknown,
+    credentials_of,
+    identify,
+    permit,
+)
+from durable_proxy._quota import Quota
+from durable_proxy._refusing import refuse
+from durable_transport.protocol import ErrorCode, generation_paths, parse_generation_path
+
+TOO_MANY_READERS = Refusal(
+    ErrorCode.TOO_MANY_READERS, "you have as many readers on this node as you may: try again soon"
+)
+
+
+class Guard:
+    """Lets requests in.
+
+    Args:
+        ask: The application's own word on whom it knows.
+        url_seconds: How long a signed address is good.
+        readers: How many reads each principal has under way.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        *,
+        ask: Ask | None = None,
+        url_seconds: float,
+        readers: Quota,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.access = access
+        self.readers = readers
+        self._ask = ask
+        self._signer = access.signer
+        self._url_seconds = url_seconds
+        self._clock = clock
+
+    async def admit(self, request: Request, right: Right, subject: str | None = None) -> Principal:
+        """Tell who sends a request that takes a right.
+
+        Args:
+            request: Its head; the body is not read.
+            right: What it takes.
+            subject: The one generation that it is about (`GenerationPaths.subject`): a signed
+                address of that generation lets in.
+
+        Raises:
+            RefusedError: they may not.
+        """
+        if self.access.open:
+            return ANYBODY
+        headers, query = request.headers.raw, request.scope.get("query_string", b"")
+        shown = credentials_of(headers, query, start=right is Right.START)
+        found = identify(self.access, self._signer, shown, subject, self._clock())
+        if isinstance(found, Unknown):
+            found = await self._ask_for(request, found)
+        if (refusal := permit(found, right)) is not None:
+            raise RefusedError(refusal)
+        return found
+
+    async def _ask_for(self, request: Request, unknown: Unknown) -> Principal:
+        told = unknown.refusal if self._ask is None else await self._ask(request)
+        if isinstance(told, Refusal):
+            raise RefusedError(told)
+        return told
+
+    def may(self, right: Right) -> Callable[[Request], Coroutine[Any, Any, Principal]]:
+        """Make a dependency for a route that takes a right.
+
+        The path parameters ``session`` and ``request_id``, if the route has both, say which
+        generation it is about.
+        """
+
+        async def admitted(request: Request) -> Principal:
+            return await self.admit(request, right, _subject_in(request.path_params))
+
+        return admitted
+
+    def signed_query(self, subject: str) -> str:
+        """Give the query of a new address, with its question mark; nothing without a secret."""
+        if self._signer is None:
+            return ""
+        return f"?{self._signer.query(subject, self.expiry())}"
+
+    def expiry(self) -> int:
+        """When an address that is signed now expires: epoch seconds."""
+        return int(self._clock() + self._url_seconds)
+
+    def read_slot(self, principal: Principal) -> Callable[[], None]:
+        """Hold a place for one reader; what is returned gives it back.
+
+        Raises:
+            RefusedError: they have too many.
+        """
+        give_back = self.readers.take(principal.name)
+        if give_back is None:
+            raise RefusedError(TOO_MANY_READERS)
+        return give_back
+
+
+def _subject_in(path_params: dict[str, Any]) -> str | None:
+    try:
+        session, request = UUID(path_params["session"]), UUID(path_params["request_id"])
+    except (KeyError, ValueError):
+        return None
+    return generation_paths(session, request).subject
+
+
+class GuardedStreams:
+    """The streams' application, for those who may read.
+
+    Args:
+        streams: Takes what is under the prefix where it is mounted.
+    """
+
+    def __init__(self, streams: ASGIApp, guard: Guard) -> None:
+        self._streams = streams
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["method"] == "OPTIONS":
+            return await self._streams(scope, receive, send)
+        request = Request(scope, receive)
+        try:
+            principal = await self._guard.admit(request, Right.READ, _subject_of_path(scope))
+            give_back = self._guard.read_slot(principal)
+        except RefusedError as error:
+            return await refuse(error.refusal)(scope, receive, send)
+        try:
+            return await self._streams(scope, receive, send)
+        finally:
+            give_back()
+
+
+def _subject_of_path(scope: Scope) -> str | None:
+    """The generation whose stream is read: by the path as it came, which the streams go by too.
+
+    Only its one canonical spelling counts: what was signed has to be what is read.
+    """
+    raw: bytes | None = scope.get("raw_path")
+    path = scope["path"] if raw is None else raw.decode("latin-1")
+    local = path.removeprefix(scope.get("root_path", "")).removeprefix("/")
+    found = parse_generation_path(local)
+    return None if found is None else found[0].subject
