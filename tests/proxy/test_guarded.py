@@ -358,6 +358,62 @@ async def test_readers_of_one_principal_are_limited() -> None:
         assert (await proxy.client.get(data, headers=OWN)).content == b"hello"
 
 
+async def test_generations_of_one_principal_are_limited() -> None:
+    go_on = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await wire.chunk(b"hello")
+        await go_on.wait()
+        await wire.end()
+
+    options: dict[str, Any] = {"secret": SECRET, "authorize": known}
+    async with (
+        upstream(script) as up,
+        served(limits=Limits(generations_per_principal=2), **options) as proxy,
+    ):
+        ids = uuid4(), uuid4()
+        for one in (ids, (uuid4(), uuid4())):
+            assert (await _start(proxy, up.url, one, **OWN)).status_code == 200
+        refused = uuid4(), uuid4()
+        answer = await _start(proxy, up.url, refused, **OWN)
+        assert _code(answer) == (429, "too_many_generations")
+        assert int(answer.headers["retry-after"]) > 0
+        # To attach is not to start, and somebody else has a number of his own.
+        assert (await _start(proxy, up.url, ids, **OWN)).status_code == 200
+        answer = await _start(proxy, up.url, (uuid4(), uuid4()), X_User="all")
+        assert answer.status_code == 200
+        assert len(up.calls) == 3
+        go_on.set()
+        running = proxy.app.state.proxy.parts.generations.running
+        await harness.eventually(lambda: running.held("service") == 0)
+        assert (await _start(proxy, up.url, refused, **OWN)).status_code == 200
+
+
+async def test_an_attempt_that_failed_is_no_generation_to_attach_to() -> None:
+    """What the upstream refused is tried anew, which takes a place."""
+    go_on = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        if "refuse" in wire.call.path:
+            await wire.whole(429, b"slow down")
+            return
+        await wire.head()
+        await go_on.wait()
+        await wire.end()
+
+    async with (
+        upstream(script) as up,
+        served(secret=SECRET, limits=Limits(generations_per_principal=1)) as proxy,
+    ):
+        ids = uuid4(), uuid4()
+        assert (await _start(proxy, f"{up.url}/refuse", ids, **OWN)).text == "slow down"
+        assert (await _start(proxy, up.url, (uuid4(), uuid4()), **OWN)).status_code == 200
+        answer = await _start(proxy, f"{up.url}/refuse", ids, **OWN)
+        assert _code(answer) == (429, "too_many_generations")
+        go_on.set()
+
+
 async def test_nothing_of_it_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with upstream(whole(200, b"hello")) as up, served(secret=SECRET) as proxy:

@@ -254,9 +254,12 @@ async def test_other_refusals_are_answered_as_they_are(
 async def test_a_proxy_that_is_not_there_yet_is_tried_again(
     proxy: ScriptedProxy, flavour: Flavour
 ) -> None:
-    proxy.start_acts.extend([refuse(503, "shutting_down")] * 2)
+    proxy.start_acts.extend(
+        [refuse(503, "shutting_down"), refuse(429, "too_many_generations", Retry_After="0")]
+    )
     outcome = await flavour.fetch(proxy.url)
     assert outcome.body == BODY
+    assert proxy.kinds()[:3] == ["start"] * 3
 
 
 async def test_a_proxy_that_stays_away_answers_in_its_own_words(

@@ -189,6 +189,7 @@ async def _start(proxy: Proxy, guard: Guard, public_url: str | None, request: Re
     try:
         principal = await guard.admit(request, Right.START)
         wanted = await _parse(session, request_id, request, proxy.options)
+        wanted = wanted.by(principal.name)
         if (refusal := check_forwarded(guard.access.secrets, wanted.headers)) is not None:
             return refuse(refusal)
         if not wanted.live:

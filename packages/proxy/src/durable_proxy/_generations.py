@@ -11,8 +11,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 from durable_proxy._answers import Answer, answer_from
-from durable_proxy._errors import Refusal
+from durable_proxy._errors import Refusal, RefusedError
 from durable_proxy._lifecycle import Ending, Event, may_repeat
+from durable_proxy._quota import Quota
 from durable_proxy._relay import FencedError, Relay
 from durable_proxy._start_request import Limits, StartRequest
 from durable_proxy._upstream import Upstream
@@ -44,6 +45,10 @@ SHUTTING_DOWN = Refusal(
 )
 SHUT_DOWN = Ending(Event.OWNER_GONE, "the proxy was shut down")
 STALLED = Refusal(ErrorCode.STORAGE_UNAVAILABLE, "the log takes no writes at the moment")
+TOO_MANY = Refusal(
+    ErrorCode.TOO_MANY_GENERATIONS,
+    "as many of your generations run on this node as may: try again when one has ended",
+)
 LOST = Refusal(ErrorCode.GENERATION_LOST, "the generation has no record of how it ended")
 
 logger = logging.getLogger("durable_proxy")
@@ -60,6 +65,8 @@ class Generations:
         self._log = log
         self._upstream = upstream
         self._limits = limits
+        self.running = Quota(limits.generations_per_principal)
+        """How many generations of each principal run on this node."""
         self._draining = False
         self._time_is_up = False
         self._relays: dict[GenerationPaths, Relay] = {}
@@ -91,6 +98,8 @@ class Generations:
                     return SHUTTING_DOWN
             except LogClosedError:
                 return SHUTTING_DOWN
+            except RefusedError as error:
+                return error.refusal
         return Refusal(ErrorCode.GENERATION_LOST, "the generation was replaced again and again")
 
     async def drain(self, seconds: float) -> bool:
@@ -125,9 +134,17 @@ class Generations:
 
         A task of its own: whoever is cancelled between the creation of the streams and the start
         of the relay must not leave streams that nobody writes.
+
+        Raises:
+            RefusedError: whoever asks has too many.
         """
+        give_back = self.running.take(request.principal)
+        if give_back is None:
+            await self._check_exists(request.paths)
+            return
         claimed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._spawn(self._claim_and_run(request, claimed))
+        task = self._spawn(self._claim_and_run(request, claimed))
+        task.add_done_callback(lambda _: give_back())
         await claimed
 
     async def _claim_and_run(self, request: StartRequest, claimed: asyncio.Future[None]) -> None:
@@ -144,6 +161,16 @@ class Generations:
             claimed.set_result(None)
         if ours:
             await self._run(request)
+
+    async def _check_exists(self, paths: GenerationPaths) -> None:
+        """Whoever has too many generations may still attach to one.
+
+        Raises:
+            RefusedError: there is none to attach to.
+        """
+        control = await self._log.stat(paths.control)
+        if control is None or (control.closed and await self._may_repeat(control.path)):
+            raise RefusedError(TOO_MANY)
 
     async def _claim(self, request: StartRequest) -> bool:
         """Make the generation ours if it is nobody's yet; whether it is ours to run now."""

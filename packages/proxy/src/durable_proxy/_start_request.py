@@ -55,6 +55,7 @@ class StartRequest:
         live: The answer is to be the live body itself.
         any_address: The host may lead to an address that is not public: the allowlist names it.
         paths: Where the generation's streams are.
+        principal: Whose request it is; limits are counted by it.
     """
 
     session_id: UUID
@@ -65,11 +66,16 @@ class StartRequest:
     live: bool
     any_address: bool
     paths: GenerationPaths
+    principal: str = ""
     body: bytes = b""
 
     def with_body(self, body: bytes) -> "StartRequest":
         """The request with its body, which comes after the head."""
         return replace(self, body=body)
+
+    def by(self, principal: str) -> "StartRequest":
+        """The request as somebody's."""
+        return replace(self, principal=principal)
 
 
 def parse_head(

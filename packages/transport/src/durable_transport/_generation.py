@@ -178,7 +178,7 @@ class Generation:
         if opened.status == HTTPStatus.UNAUTHORIZED and not self._denied:
             self._denied = True  # headers= is evaluated again: give a fresh token one chance
             return None
-        if opened.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        if opened.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
             try:
                 yield from self._link.back_off(
                     Failure(trouble.message, retry_after=self._link.retry_after(opened))
