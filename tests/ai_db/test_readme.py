@@ -37,3 +37,18 @@ def test_all_is_what_is_there() -> None:
     }
     assert public | {"__version__"} == set(durable_ai_db.__all__)
     assert sorted(durable_ai_db.__all__) == durable_ai_db.__all__
+
+
+def test_messages_from_chunks(unit: float) -> None:
+    (example,) = (one for one in EXAMPLES if "Materializer(" in one)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", example],
+        capture_output=True,
+        text=True,
+        timeout=30 * unit,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert "message a1" in lines
+    assert lines[-1] == "It is raining. False"
+    assert f"`{lines[-1]}`" in README
