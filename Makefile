@@ -20,7 +20,7 @@ help: ## show this list
 demo: $(READY) ## stream an answer, kill its reader half way, resume it
 	@$(PYTHON) -m $(DEMO) $(ARGS)
 
-test: $(READY) $(BROWSER_READY) ## run the test suite (ARGS="-k text" for a part of it)
+test: $(READY) $(NODE_READY) $(BROWSER_READY) ## run the test suite (ARGS="-k text" for a part of it)
 	@$(PYTHON) -m pytest $(ARGS)
 
 format: $(READY) ## format the code and apply the safe lint fixes

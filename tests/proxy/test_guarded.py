@@ -105,7 +105,7 @@ async def test_every_route_asks() -> None:
                 answer = await proxy.client.request(method, path.replace("{kind}", "data"))
                 assert answer.status_code == 401, (method, route.path, answer.text)
                 asked += 1
-    assert asked >= 5
+    assert asked >= 4
 
 
 async def test_the_secret_and_signatures_stay_here() -> None:

@@ -306,8 +306,8 @@ BAD: list[tuple[str, str, dict[str, str], int, str]] = [
     ("POST", "/api/{id}", {}, 404, "not_found"),
     ("POST", "/api/{id}/{id}/more", {}, 404, "not_found"),
     ("GET", "/", {}, 404, "not_found"),
-    ("GET", "/stream/data?offset=-1", {}, 404, "not_found"),
-    ("GET", "/stream/control?offset=-1", {}, 404, "not_found"),
+    ("GET", "/stream/data?offset=-1", {}, 400, "invalid_id"),
+    ("GET", "/stream/other?offset=-1", {}, 404, "not_found"),
 ]
 
 
@@ -330,7 +330,7 @@ async def test_bad_input(
     [
         ("GET", "/api/{id}/{id}", "POST"),
         ("OPTIONS", "/api/{id}/{id}", "POST"),
-        ("POST", "/stream/data", "GET, HEAD"),
+        ("POST", "/stream/data", "GET"),
         ("DELETE", "/health", "GET"),
     ],
 )

@@ -24,6 +24,13 @@ PURE = {
     "_http1.py": {"dataclasses", "httptools"},
     "_lifecycle.py": {"collections.abc", "dataclasses", "enum", "types"},
     "_quota.py": {"collections", "collections.abc"},
+    "_shape_request.py": {
+        *("collections.abc", "dataclasses", "enum", "re", "types", "urllib.parse", "uuid"),
+    },
+    "_shapes.py": {
+        *("codecs", "collections.abc", "dataclasses", "datetime", "hashlib", "json", "typing"),
+        *("durable_streams_server", "uuid"),  # for types
+    },
     "_signing.py": {
         *("base64", "collections.abc", "dataclasses", "enum", "hashlib", "hmac", "typing"),
     },

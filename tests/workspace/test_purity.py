@@ -50,6 +50,8 @@ PURE = {
             "_http1",
             "_lifecycle",
             "_quota",
+            "_shape_request",
+            "_shapes",
             "_signing",
             "_start_request",
         ),

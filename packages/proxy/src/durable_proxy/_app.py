@@ -13,12 +13,13 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, assert_never
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from durable_proxy._allowlist import Allowlist
 from durable_proxy._answers import Accepted
@@ -32,6 +33,7 @@ from durable_proxy._live import LiveBody
 from durable_proxy._quota import Quota
 from durable_proxy._refusing import ALWAYS, refuse, refuse_method
 from durable_proxy._service import Options, Proxy
+from durable_proxy._shape_app import ELECTRIC_HEADERS, ShapeApp
 from durable_proxy._start_request import (
     Limits,
     StartRequest,
@@ -57,7 +59,7 @@ OCTETS = "application/octet-stream"
 """The content type of an answer whose upstream names none."""
 WITHOUT_BODY = frozenset({204, 205, 304})
 
-EXPOSED = [*StreamHeader, *ProxyHeader, "ETag", "Location", "Retry-After", "*"]
+EXPOSED = [*StreamHeader, *ProxyHeader, *ELECTRIC_HEADERS, "ETag", "Location", "Retry-After", "*"]
 """For browsers: by name for old ones, and ``*`` for whatever the upstream sends."""
 
 URL_SECONDS = 24 * 3600.0
@@ -176,8 +178,9 @@ def _assemble(app: FastAPI, proxy: Proxy, guard: Guard, public_url: str | None) 
     app.state.proxy = proxy
     app.state.guard = guard
     app.state.hot_paths = HotPaths(start, _on_log, _on_defect, streams)
-    app.include_router(_routes(proxy, guard, start))
+    app.include_router(_routes(proxy, start))
     app.mount(STREAMS_PREFIX, streams)
+    app.router.routes.append(_shape_route(proxy, guard))
     _add_error_handlers(app)
 
 
@@ -224,7 +227,7 @@ async def _answer(proxy: Proxy, guard: Guard, wanted: StartRequest, base: str) -
             assert_never(answer)
 
 
-def _routes(proxy: Proxy, guard: Guard, start: Handler) -> APIRouter:
+def _routes(proxy: Proxy, start: Handler) -> APIRouter:
     router = APIRouter()
 
     router.add_api_route(
@@ -242,19 +245,14 @@ def _routes(proxy: Proxy, guard: Guard, start: Handler) -> APIRouter:
         """Tell whether the proxy serves and can write."""
         return _health(proxy)
 
-    @router.api_route(
-        "/stream/{kind}",
-        methods=["GET", "HEAD"],
-        include_in_schema=False,
-        dependencies=[Depends(guard.may(Right.READ))],
-    )
-    async def shape(kind: str) -> Response:
-        """Say where the streams are instead."""
-        # 404 and not 501: a shape client retries a 5xx for ever.
-        hint = f"/stream/{kind} is not served here: read durableDataUrl and durableControlUrl"
-        return refuse(Refusal(ErrorCode.NOT_FOUND, f"{hint} of the start answer"))
-
     return router
+
+
+def _shape_route(proxy: Proxy, guard: Guard) -> Route:
+    shapes = ShapeApp(lambda: proxy.parts.log, guard, proxy.options.streams)
+    route = Route("/stream/{kind}", shapes, name="shape", include_in_schema=False)
+    route.methods = {"GET"}
+    return route
 
 
 def _documented_start(session: str, request_id: str) -> None:

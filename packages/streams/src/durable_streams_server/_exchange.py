@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from durable_streams_server._answer import Answer, HeaderList
-from durable_streams_server._reader import Reader
 from durable_streams_server._request import Headers, RequestError, check_size, header, parse_headers
 from durable_transport.protocol import ErrorCode
 
@@ -70,6 +69,13 @@ class DirectBody(Protocol):
 
     def write(self, data: bytes) -> bool:
         """Send a piece; False, and nothing is sent, when it has to wait or nobody is there."""
+
+
+class Waits(Protocol):
+    """Somebody who waits for news, such as a `Reader`."""
+
+    def stop(self) -> None:
+        """Wait no longer."""
 
 
 class Exchange:
@@ -267,7 +273,7 @@ class Exchange:
         await self._send({"type": "http.response.body", "body": b""})
 
     @asynccontextmanager
-    async def watching(self, reader: Reader) -> AsyncIterator[None]:
+    async def watching(self, reader: Waits) -> AsyncIterator[None]:
         """Stop the reader as soon as the client leaves, for as long as the block lasts."""
 
         async def wait_for_disconnect() -> None:

@@ -1,0 +1,159 @@
+"""Clients of the two shapes: plain requests, and an unmodified client of Electric in Node."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proxy.harness import UNIT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from uuid import UUID
+
+    import httpx2
+
+    from proxy.harness import Served
+
+SCRIPT = Path(__file__).parent.parent / "conformance" / "shape_client.mjs"
+PATIENCE = 15 * UNIT
+
+
+def of(session: UUID, request: UUID | None = None) -> dict[str, str]:
+    """Parameters that name a shape."""
+    named = {"sessionId": str(session)}
+    return named if request is None else named | {"requestId": str(request)}
+
+
+class Rows:
+    """A client that asks by hand: it remembers the rows, and where it is."""
+
+    def __init__(self, proxy: Served, kind: str, shape: dict[str, str]) -> None:
+        self._client = proxy.client
+        self._url = f"/stream/{kind}"
+        self._shape = shape
+        self.handle: str | None = None
+        self.offset = "-1"
+        self.rows: list[dict[str, Any]] = []
+        self.up_to_date = False
+
+    async def ask(self, **more: str) -> httpx2.Response:
+        """One request from where the last one ended."""
+        given = self._shape | {"offset": self.offset} | more
+        if self.handle is not None:
+            given = {"handle": self.handle} | given
+        answer = await self._client.get(self._url, params=given)
+        if answer.status_code == 200:
+            self._take(answer)
+        return answer
+
+    async def catch_up(self) -> list[dict[str, Any]]:
+        """Ask until nothing else is there."""
+        await self.ask()
+        while not self.up_to_date:
+            await self.ask()
+        return self.rows
+
+    async def live(self) -> httpx2.Response:
+        return await self.ask(live="true")
+
+    def _take(self, answer: httpx2.Response) -> None:
+        messages = answer.json()
+        self.handle = answer.headers["electric-handle"]
+        self.offset = answer.headers["electric-offset"]
+        self.up_to_date = "electric-up-to-date" in answer.headers
+        is_last = [message["headers"].get("control") == "up-to-date" for message in messages]
+        assert is_last == [False] * (len(messages) - self.up_to_date) + [True] * self.up_to_date
+        self.rows += [message["value"] for message in messages if "value" in message]
+
+    @property
+    def text(self) -> str:
+        return text(self.rows)
+
+
+def text(rows: list[dict[str, Any]]) -> str:
+    """The data of rows, whose ids rise."""
+    ids = [int(row["id"]) for row in rows]
+    assert ids == sorted(set(ids))
+    return "".join(row["data"] for row in rows)
+
+
+class NodeClient:
+    """What a client in Node says that it sees.
+
+    Attributes:
+        said: Everything so far.
+        rows: Values of the rows since the last ``must-refetch``.
+        refetches: How often it was told to begin anew.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.said: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []
+        self.up_to_date = False
+        self.refetches = 0
+
+    @property
+    def text(self) -> str:
+        return text(self.rows)
+
+    @property
+    def requests(self) -> list[str]:
+        return [one["request"] for one in self.said if "request" in one]
+
+    @property
+    def place(self) -> dict[str, str]:
+        """Handle and offset after the last batch."""
+        last = [one for one in self.said if "messages" in one][-1]
+        return {"handle": last["handle"], "offset": last["offset"]}
+
+    async def until(self, met: Callable[[], bool]) -> None:
+        """Listen until something is so."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            while not met():
+                line = await self._process.stdout.readline()
+                assert line, f"the client ended: {self.said}"
+                self._hear(json.loads(line))
+
+    async def has(self, wanted: str) -> None:
+        """Listen until the rows are this text."""
+        await self.until(lambda: self.text == wanted)
+
+    def _hear(self, said: dict[str, Any]) -> None:
+        self.said.append(said)
+        assert "error" not in said, said
+        for message in said.get("messages", ()):
+            match message["headers"].get("control"):
+                case "must-refetch":
+                    self.rows, self.up_to_date = [], False
+                    self.refetches += 1
+                case "up-to-date":
+                    self.up_to_date = True
+                case None:
+                    self.rows.append(message["value"])
+
+
+@asynccontextmanager
+async def node(url: str, **options: Any) -> AsyncIterator[NodeClient]:
+    """A client in Node, ended by its input's end."""
+    given = json.dumps({"url": url} | options)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        "node", str(SCRIPT), given, stdin=pipe, stdout=pipe, limit=2**24
+    )
+    try:
+        yield NodeClient(process)
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            async with asyncio.timeout(5 * UNIT):
+                await process.communicate()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
