@@ -22,6 +22,10 @@ PURE = {
     },
     "_headers.py": {"collections.abc", "re"},
     "_http1.py": {"dataclasses", "httptools"},
+    "_http2.py": {
+        *("collections.abc", "contextlib", "dataclasses"),
+        *("h2.config", "h2.connection", "h2.errors", "h2.events", "h2.exceptions", "h2.settings"),
+    },
     "_lifecycle.py": {"collections.abc", "dataclasses", "enum", "types"},
     "_quota.py": {"collections", "collections.abc"},
     "_shape_request.py": {

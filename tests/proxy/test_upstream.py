@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from durable_proxy import _pool
-from durable_proxy._connection import BUFFERED_BYTES, Connection
+from durable_proxy._connection import Connection
+from durable_proxy._incoming import BUFFERED_BYTES
 from durable_proxy._lifecycle import Event
 from durable_proxy._pool import Pool
 from durable_proxy._upstream import Upstream, UpstreamAnswer, UpstreamError, open_upstream
@@ -178,7 +179,7 @@ async def test_a_connection_returned_to_a_closed_pool_is_closed() -> None:
     async with upstream(HELLO) as up, open_upstream(TIMEOUTS) as client:
         async with client.send(start_request(up.url)) as answer:
             await body_of(answer)
-            client._pool.close()
+            await client._pool.close()
         async with asyncio.timeout(5 * UNIT):
             await up.left.wait()
     assert not Pool(never)._kept
@@ -289,7 +290,8 @@ async def test_an_upstream_is_not_read_from_while_nobody_takes_what_it_sent(
             seen = sent
             await asyncio.sleep(0.1 * UNIT)
         assert sent < len(BIG)
-        assert answer._connection._buffered < BUFFERED_BYTES + 1_000_000
+        assert isinstance(answer._lease, Connection)
+        assert answer._lease._buffered < BUFFERED_BYTES + 1_000_000
         assert await body_of(answer) == BIG
 
 
@@ -301,7 +303,7 @@ async def test_bytes_that_came_before_a_reset_are_given(client: Upstream) -> Non
         wire.reset()
 
     async with upstream(script) as up, client.send(start_request(up.url)) as answer:
-        await eventually(lambda: answer._connection._failure is not None)
+        await eventually(lambda: answer._lease._failure is not None)
         got = bytearray()
 
         async def keep(piece: bytes) -> None:

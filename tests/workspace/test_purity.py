@@ -48,6 +48,7 @@ PURE = {
             "_guard",
             "_headers",
             "_http1",
+            "_http2",
             "_lifecycle",
             "_quota",
             "_shape_request",
@@ -92,6 +93,7 @@ MAY_IMPORT = {
     "httptools",  # a parser: arithmetic on bytes
     *("codecs", "collections", "contextlib", "heapq"),
     "weakref",  # what nobody has any more is kept up to date no longer
+    *("h2.config", "h2.connection", "h2.errors", "h2.events", "h2.exceptions", "h2.settings"),
     "zlib",  # arithmetic on bytes
 }
 

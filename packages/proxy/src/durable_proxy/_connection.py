@@ -8,10 +8,16 @@ import asyncio
 import selectors
 from typing import cast
 
-from durable_proxy._http1 import GarbageError, Head, ResponseParser, TruncatedError
+from durable_proxy._http1 import (
+    GarbageError,
+    Head,
+    ResponseParser,
+    TruncatedError,
+    request_bytes,
+)
+from durable_proxy._incoming import BUFFERED_BYTES, BrokenError, Incoming
+from durable_proxy._start_request import StartRequest
 
-BUFFERED_BYTES = 128 * 1024
-"""How much of an answer may wait to be fetched."""
 SEND_STEP_BYTES = 256 * 1024
 """A longer request is handed to the socket in pieces of this size."""
 
@@ -20,39 +26,39 @@ _Selector: type[selectors.BaseSelector] = getattr(
 )
 """Asks once with one system call, where the default one takes four on Linux."""
 
-_FIRST_REFUSING_STATUS = 300
+FIRST_REFUSING_STATUS = 300
 
 
-class SilentError(Exception):
-    """Nothing came within the limit."""
-
-
-class BrokenError(Exception):
-    """The connection broke: the other side did not end it in good order."""
-
-
-Failure = GarbageError | TruncatedError | SilentError | BrokenError
-
-
-class Connection(asyncio.Protocol):
+class Connection(Incoming, asyncio.Protocol):
     """A connection that carries one request at a time."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        super().__init__()
         self._transport: asyncio.Transport | None = None
         self._parser: ResponseParser | None = None
-        self._body: list[bytes] = []
         self._buffered = 0
-        self._failure: Failure | None = None
         self._lost = False
         self._sent = False
         self._reading_paused = False
         self._writing_paused = False
-        self._waiter: asyncio.Future[None] | None = None
-        self._waiting_since: float | None = None
-        self._watch: asyncio.TimerHandle | None = None
 
     # ------------------------------------------------------------------ for the user
+
+    async def ask(self, request: StartRequest) -> Head:
+        """Send a request upstream and wait for the head of its answer.
+
+        Raises:
+            GarbageError, TruncatedError, BrokenError: there will be none.
+        """
+        target = request.target
+        head = request_bytes(
+            request.method,
+            target.path + target.query,
+            target.authority,
+            request.headers,
+            request.body,
+        )
+        return await self.request(request.method, head, request.body)
 
     async def request(self, method: str, head: bytes, body: bytes) -> Head:
         """Send a request and wait for the head of its answer.
@@ -69,26 +75,6 @@ class Connection(asyncio.Protocol):
             await self._wait()
         return parser.head
 
-    async def read(self, patience: float) -> bytes:
-        """What has come of the body, at least one byte; nothing at its end.
-
-        Args:
-            patience: Seconds that nothing may come for, while this waits.
-
-        Raises:
-            GarbageError, TruncatedError, BrokenError, SilentError: it ended in any other way.
-                What came before that has been returned.
-        """
-        if not self._body:
-            await self._wait_for_body(patience)
-        if not self._body:
-            return b""
-        data = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body.clear()
-        self._buffered = 0
-        self._resume_reading()
-        return data
-
     def finish(self) -> bool:
         """The answer is of no more interest.
 
@@ -96,11 +82,8 @@ class Connection(asyncio.Protocol):
             Whether the connection can carry another request; it is closed when it cannot.
         """
         parser, self._parser = self._parser, None
-        self._body.clear()
+        self._forget()
         self._buffered = 0
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
         reusable = parser is not None and parser.reusable and self._sent and self._failure is None
         if not reusable or self._is_closing:
             self.abort()
@@ -116,7 +99,7 @@ class Connection(asyncio.Protocol):
         request is not written into a connection whose end is here already, and needs no second
         attempt, which for a paid one must not be.
         """
-        return self._is_closing or _is_readable(self._transport)
+        return self._is_closing or is_readable(self._transport)
 
     def begin_tunnel(self) -> None:
         """From here on the connection is one to somebody behind the other side."""
@@ -151,49 +134,19 @@ class Connection(asyncio.Protocol):
         """The upstream is there and has not said no before it had the whole request."""
         if self._failure is not None or parser.complete:
             return False
-        return parser.head is None or parser.head.status < _FIRST_REFUSING_STATUS
+        return parser.head is None or parser.head.status < FIRST_REFUSING_STATUS
 
-    # ------------------------------------------------------------------ waiting
+    # ------------------------------------------------------------------ receiving
 
-    async def _wait(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+    def _is_over(self) -> bool:
+        return self._parser is None or self._parser.complete
 
-    async def _wait_for_body(self, patience: float) -> None:
-        """Wait for a piece of the body or its end."""
-        # One timer for the whole body, set anew when it fires: it only counts while this waits,
-        # and not while the log is what is slow.
-        self._waiting_since = self._loop.time()
-        if self._watch is None:
-            self._watch = self._loop.call_later(patience, self._look, patience)
-        try:
-            while not (self._body or self._parser is None or self._parser.complete):
-                if self._failure is not None:
-                    raise self._failure
-                await self._wait()
-        finally:
-            self._waiting_since = None
+    def _fetched(self) -> None:
+        self._buffered = 0
+        self._resume_reading()
 
-    def _look(self, patience: float) -> None:
-        now = self._loop.time()
-        since = now if self._waiting_since is None else self._waiting_since
-        if now - since >= patience:
-            self._fail(SilentError())
-        else:
-            self._watch = self._loop.call_at(since + patience, self._look, patience)
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _fail(self, failure: Failure) -> None:
-        if self._failure is None:
-            self._failure = failure
+    def _give_up(self) -> None:
         self.abort()
-        self._wake()
 
     def _resume_reading(self) -> None:
         if self._reading_paused and self._transport is not None:
@@ -256,7 +209,8 @@ class Connection(asyncio.Protocol):
         self._wake()
 
 
-def _is_readable(transport: asyncio.Transport | None) -> bool:
+def is_readable(transport: asyncio.Transport | None) -> bool:
+    """Something has come that the event loop has not seen yet: bytes, or an end."""
     socket = None if transport is None else transport.get_extra_info("socket")
     if socket is None:
         return True

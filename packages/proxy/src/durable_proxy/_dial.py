@@ -10,13 +10,18 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
-from durable_proxy._connection import BrokenError, Connection
+from durable_proxy._connection import Connection
 from durable_proxy._egress import Egress
 from durable_proxy._http1 import GarbageError, TruncatedError, request_bytes
+from durable_proxy._http2_connection import Http2Connection
+from durable_proxy._incoming import BrokenError
 from durable_proxy._urls import is_address
 from durable_streams_server.addresses import why_not_public
 
+HTTP1, HTTP2 = "http/1.1", "h2"
+"""What they are called in ALPN (RFC 7301)."""
 STAGGER_SECONDS = 0.25
 """How long one address is tried alone before the next is tried beside it (RFC 8305)."""
 
@@ -68,6 +73,28 @@ async def resolve_by_system(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(address[4][0]) for address in found))
 
 
+class _Chooser(asyncio.Protocol):
+    """Makes way, as soon as TLS is established, for the protocol that was agreed on (ALPN)."""
+
+    def __init__(self) -> None:
+        self.chosen: Connection | Http2Connection | None = None
+        self._early = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Choose."""
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        agreed = None if tls is None else tls.selected_alpn_protocol()
+        chosen = self.chosen = Http2Connection() if agreed == HTTP2 else Connection()
+        cast("asyncio.Transport", transport).set_protocol(chosen)
+        chosen.connection_made(transport)
+        if self._early:
+            chosen.data_received(self._early)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what a server in HTTP/2 says first, if that is before we know of the connection."""
+        self._early += data
+
+
 class Dialer:
     """Makes connections.
 
@@ -92,7 +119,7 @@ class Dialer:
         self._egress = egress
         self._resolve = resolve
 
-    async def dial(self, route: Route) -> Connection:
+    async def dial(self, route: Route) -> Connection | Http2Connection:
         """Make a connection.
 
         Raises:
@@ -113,13 +140,13 @@ class Dialer:
         except OSError as error:
             raise DialError("cannot be connected to") from error
 
-    async def _directly(self, route: Route) -> Connection:
+    async def _directly(self, route: Route) -> Connection | Http2Connection:
         addresses = await self._addresses(route)
         opened = await _first_to_connect(addresses, route.port)
         is_tls = route.scheme == "https"
         try:
-            _, connection = await asyncio.get_running_loop().create_connection(
-                Connection,
+            _, protocol = await asyncio.get_running_loop().create_connection(
+                _Chooser,
                 sock=opened,
                 ssl=self._tls if is_tls else None,
                 # The name, and not the address: certificates are about names.
@@ -128,7 +155,7 @@ class Dialer:
         except BaseException:
             opened.close()
             raise
-        return connection
+        return _chosen(protocol)
 
     async def _addresses(self, route: Route) -> Sequence[str]:
         if is_address(route.host):
@@ -143,22 +170,27 @@ class Dialer:
                     raise ForbiddenError(kind)
         return addresses
 
-    async def _through(self, egress: Egress, route: Route) -> Connection:
+    async def _through(self, egress: Egress, route: Route) -> Connection | Http2Connection:
         loop = asyncio.get_running_loop()
         transport, connection = await loop.create_connection(Connection, egress.host, egress.port)
         try:
             await _ask_for_tunnel(connection, egress, route)
             if route.scheme != "https":
                 return connection
-            tunnel = Connection()
+            tunnel = _Chooser()
             secure = await loop.start_tls(transport, tunnel, self._tls, server_hostname=route.host)
         except BaseException:
             transport.abort()
             raise
-        if secure is None:
+        if secure is None or secure.is_closing():
             raise DialError("closed the connection")
         tunnel.connection_made(secure)
-        return tunnel
+        return _chosen(tunnel)
+
+
+def _chosen(protocol: _Chooser) -> Connection | Http2Connection:
+    assert protocol.chosen is not None  # a connection is made before whoever waits for it is told
+    return protocol.chosen
 
 
 async def _ask_for_tunnel(connection: Connection, egress: Egress, route: Route) -> None:
@@ -212,6 +244,9 @@ async def _connect(address: str, port: int) -> socket.socket:
     opened = socket.socket(family, socket.SOCK_STREAM)
     try:
         opened.setblocking(False)
+        # Or a short write after another waits for its acknowledgement, for 40 ms. (asyncio does
+        # it only to sockets whose protocol is named.)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().sock_connect(opened, (address, port))
     except BaseException:
         opened.close()

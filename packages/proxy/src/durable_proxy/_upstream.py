@@ -15,8 +15,9 @@ from pathlib import Path
 import certifi
 
 from durable_proxy._coding import CodingError, decoder_for
-from durable_proxy._connection import BrokenError, Connection, SilentError
 from durable_proxy._dial import (
+    HTTP1,
+    HTTP2,
     Dialer,
     DialError,
     ForbiddenError,
@@ -26,9 +27,10 @@ from durable_proxy._dial import (
 )
 from durable_proxy._egress import Egress
 from durable_proxy._headers import content_type_of, forwardable_headers
-from durable_proxy._http1 import GarbageError, Head, TruncatedError, request_bytes
+from durable_proxy._http1 import GarbageError, Head, TruncatedError
+from durable_proxy._incoming import BrokenError, NotTakenError, SilentError
 from durable_proxy._lifecycle import Ending, Event
-from durable_proxy._pool import Pool
+from durable_proxy._pool import Lease, Pool
 from durable_proxy._start_request import StartRequest
 from durable_transport.protocol import Rejected, StartPayload
 
@@ -87,24 +89,36 @@ class Upstream:
         )
         try:
             async with asyncio.timeout(self._timeouts.answer):
-                connection, head = await self._begin(request, route)
+                lease, head = await self._begin(request, route)
         except TimeoutError:
             message = f"{request.target.origin} did not answer in {self._timeouts.answer:g} s"
             raise UpstreamError(Ending(Event.SILENT, message)) from None
         try:
-            yield UpstreamAnswer(request, head, connection, self._timeouts.idle)
+            yield UpstreamAnswer(request, head, lease, self._timeouts.idle)
         finally:
-            self._pool.release(route, connection)
+            self._pool.release(route, lease)
 
-    async def _begin(self, request: StartRequest, route: Route) -> tuple[Connection, Head]:
-        connection = await self._connect(request, route)
+    async def _begin(self, request: StartRequest, route: Route) -> tuple[Lease, Head]:
         try:
-            return connection, await _ask(connection, request)
+            return await self._try(request, route)
+        except NotTakenError:
+            pass
+        # The other side has said that it did not look at the request (RFC 9113 section 8.7), as
+        # one does that is about to be restarted. In any other case nothing is sent twice.
+        try:
+            return await self._try(request, route)
+        except NotTakenError as error:
+            raise UpstreamError(_unreachable(request, "takes no requests")) from error
+
+    async def _try(self, request: StartRequest, route: Route) -> tuple[Lease, Head]:
+        lease = await self._connect(request, route)
+        try:
+            return lease, await _ask(lease, request)
         except BaseException:
-            self._pool.release(route, connection)
+            self._pool.release(route, lease)
             raise
 
-    async def _connect(self, request: StartRequest, route: Route) -> Connection:
+    async def _connect(self, request: StartRequest, route: Route) -> Lease:
         try:
             return await self._pool.acquire(route)
         except DialError as error:
@@ -118,13 +132,9 @@ class Upstream:
             raise UpstreamError(Ending(Event.FORBIDDEN, message)) from error
 
 
-async def _ask(connection: Connection, request: StartRequest) -> Head:
-    target = request.target
-    head = request_bytes(
-        request.method, target.path + target.query, target.authority, request.headers, request.body
-    )
+async def _ask(lease: Lease, request: StartRequest) -> Head:
     try:
-        answer = await connection.request(request.method, head, request.body)
+        answer = await lease.ask(request)
     except GarbageError as error:
         raise UpstreamError(_unreachable(request, "did not answer in HTTP")) from error
     except (TruncatedError, BrokenError) as error:
@@ -158,7 +168,7 @@ async def open_upstream(
     try:
         yield Upstream(timeouts, pool)
     finally:
-        pool.close()
+        await pool.close()
         await asyncio.sleep(0)  # the loop closes their sockets in its next round
 
 
@@ -172,7 +182,7 @@ def _trusted_here() -> ssl.SSLContext:
     found = paths.cafile or (paths.capath and any(Path(paths.capath).iterdir()))
     if not found and sys.platform != "win32":
         context.load_verify_locations(certifi.where())
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols([HTTP2, HTTP1])
     return context
 
 
@@ -183,9 +193,7 @@ def _unreachable(request: StartRequest, did: str) -> Ending:
 class UpstreamAnswer:
     """Response headers that are in, and a body that is coming."""
 
-    def __init__(
-        self, request: StartRequest, head: Head, connection: Connection, idle: float
-    ) -> None:
+    def __init__(self, request: StartRequest, head: Head, lease: Lease, idle: float) -> None:
         self._origin = request.target.origin
         self._status = head.status
         # As latin-1, so that the bytes which came are the bytes that will be sent.
@@ -193,7 +201,7 @@ class UpstreamAnswer:
             (name.decode("latin-1").lower(), value.decode("latin-1"))
             for name, value in head.headers
         ]
-        self._connection = connection
+        self._lease = lease
         self._idle = idle
 
     @property
@@ -261,7 +269,7 @@ class UpstreamAnswer:
     async def _copy_to(self, sink: Sink) -> None:
         # No coding was asked for; but some upstreams pack anyway.
         decoder = decoder_for(self._content_encoding)
-        while packed := await self._connection.read(self._idle):
+        while packed := await self._lease.read(self._idle):
             for piece in decoder.feed(packed):
                 await sink(piece)
         if not decoder.complete:
