@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from math import fsum
+from fractions import Fraction
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
@@ -47,7 +48,13 @@ def _groups(rows: Rows) -> dict[int, list[Row]]:
 
 
 def _exact(sizes: list[float]) -> float:
-    return fsum(sizes) if any(isinstance(one, float) for one in sizes) else sum(sizes)
+    if all(isinstance(one, int) for one in sizes):
+        return sum(sizes)
+    exact = sum(map(Fraction, sizes))
+    try:
+        return float(exact)
+    except OverflowError:
+        return inf if exact > 0 else -inf
 
 
 def _in_order(rows: Rows) -> list[tuple[int, Row]]:

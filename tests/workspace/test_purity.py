@@ -66,7 +66,7 @@ PURE = {
         *("materialize._order", "materialize._rows", "materialize._session_chunks"),
         *("materialize._stats", "materialize._text", "materialize._usage"),
         *("materialize.formats", "materialize.formats._tanstack"),
-        "state",
+        *("_errors", "_rows", "_session_state", "state"),
     ],
     "durable_ai_db_proxy": [],
 }

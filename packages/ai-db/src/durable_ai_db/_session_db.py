@@ -42,7 +42,7 @@ BEGINNING: Final = "-1"
 SLICE: Final = 500
 """So many messages of what was there before are taken in at a time, then others have a turn."""
 
-TIMING: Final = Timing(give_up_after=3.0, backoff_limit=2.0)
+TIMING: Final = Timing(give_up_after=3.0, start_patience=3.0, backoff_limit=2.0)
 """Time settings: after three seconds without an answer a session is no longer connected."""
 
 _LOG = logging.getLogger("durable_ai_db")
@@ -281,7 +281,7 @@ class SessionDB:
             except (DurableTransportError, SessionError) as error:
                 self._failed(self._translated(error))
                 return
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  (told to whoever waits, and logged)
                 _LOG.exception("reading session %r failed", self.session_id)
                 self._failed(SessionProtocolError(self.session_id, repr(error)))
                 return

@@ -7,16 +7,15 @@ one piece of the log changes is one batch.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
-from durable_ai_db import state
 from durable_ai_db._rows import AgentRow, PresenceRow, SessionMetaRow
 from durable_ai_db.live._changes import MISSING
 from durable_ai_db.live._collection import Collection, Ordered, Source
 from durable_ai_db.live._graph import Graph
 from durable_ai_db.materialize._format import ChunkFormat
 from durable_ai_db.materialize._materializer import Materializer
-from durable_ai_db.materialize._order import instant
+from durable_ai_db.materialize._order import Instant
 from durable_ai_db.materialize._rows import (
     ActiveGenerationRow,
     ApprovalRow,
@@ -29,7 +28,7 @@ from durable_ai_db.materialize._rows import (
     ToolResultRow,
 )
 from durable_ai_db.materialize.formats import DEFAULT_FORMATS
-from durable_ai_db.state import ChangeMessage, Control, ControlMessage, Malformed, Operation
+from durable_ai_db.state import ChangeMessage, Control, ControlMessage, Malformed, Operation, parse
 
 V = TypeVar("V")
 
@@ -71,6 +70,13 @@ class SessionCollections:
     agents: Collection[str, AgentRow]
     chunks: Collection[str, ChunkRow]
     others: Collection[tuple[str, str], Any]
+
+
+class Placed(NamedTuple):
+    """A message, and by what it is ordered: not its own time, but that of its earliest row."""
+
+    row: MessageRow
+    place: Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +144,7 @@ class SessionState:
     def _collections(self) -> SessionCollections:
         shown = {name: rows.patched(self.patches[name]) for name, rows in self._rows.items()}
         return SessionCollections(
-            messages=shown["message"].order_by(lambda message: instant(message.created_at)),
+            messages=shown["message"].arranged(lambda placed: placed.place, lambda one: one.row),
             active_generations=shown["active_generation"],
             tool_calls=shown["tool_call"],
             tool_results=shown["tool_result"],
@@ -165,7 +171,7 @@ class SessionState:
             offsets: For each, the offset after it; without them, resets restart nothing.
         """
         taken, writes = Taken(), dict[RowKey, Any]()
-        for index, message in enumerate(map(state.parse, messages)):
+        for index, message in enumerate(map(parse, messages)):
             if isinstance(message, ChangeMessage):
                 self._take_change(message, taken, writes)
             elif isinstance(message, Malformed):
@@ -235,6 +241,9 @@ class SessionState:
             self._show(self._materializer.discard(stale))
         if fresh:
             self._show(self._materializer.apply(fresh))
+        # A row that changes nothing of its message may still be its earliest.
+        for message_id in {*(row[0] for row in stale), *(row.message_id for row in fresh)}:
+            self._show_message(message_id)
 
     def _source(self, type_: str, key: str) -> tuple[Source[Any, Any], Any]:
         match type_:
@@ -247,10 +256,20 @@ class SessionState:
 
     def _show(self, changes: Iterable[RowChange]) -> None:
         for collection, key, row in changes:
-            if row is None:
+            if collection == "message":
+                self._show_message(key)
+            elif row is None:
                 self._rows[collection].delete(key)
             else:
                 self._rows[collection].set(key, row)
+
+    def _show_message(self, message_id: str) -> None:
+        row, place = (
+            self._materializer.messages.get(message_id),
+            self._materializer.place(message_id),
+        )
+        shown = MISSING if row is None or place is None else Placed(row, place)
+        self.graph.write(self._rows["message"], message_id, shown)
 
     def _remember(self, txids: Iterable[str]) -> None:
         for txid in txids:

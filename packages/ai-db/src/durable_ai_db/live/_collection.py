@@ -205,7 +205,12 @@ class Collection(Generic[K, V]):
             reverse: The greatest first.
             limit: Only the first so many. A change then costs as much as this is large.
         """
-        return Ordered(self._graph, OrderBy(function, reverse=reverse, limit=limit), (self,))
+        operator = OrderBy[K, V, V](function, lambda row: row, reverse=reverse, limit=limit)
+        return Ordered(self._graph, operator, (self,))
+
+    def arranged(self, place: Callable[[V], Any], show: Callable[[V], U]) -> "Ordered[K, U]":
+        """What ``show`` makes of each row, in the order of what ``place`` answers, then of keys."""
+        return Ordered(self._graph, OrderBy[K, V, U](place, show), (self,))
 
     def join(
         self,
@@ -367,7 +372,7 @@ class Source(Collection[K, V]):
 class Ordered(Collection[K, V]):
     """Rows in an order, which reading follows."""
 
-    _operator: OrderBy[K, V]
+    _operator: OrderBy[K, Any, V]
 
     def __iter__(self) -> Iterator[K]:
         self._readable()

@@ -128,16 +128,24 @@ class GroupBy(Generic[K, V, G]):
                 yield group, MISSING
 
 
-class OrderBy(Generic[K, V]):
-    """All rows, or the first so many, and the order they are in."""
+class OrderBy(Generic[K, V, U]):
+    """What is shown of all rows, or of the first so many, and the order they are in."""
 
-    def __init__(self, place: Callable[[V], Any], *, reverse: bool, limit: int | None) -> None:
+    def __init__(
+        self,
+        place: Callable[[V], Any],
+        show: Callable[[V], U],
+        *,
+        reverse: bool = False,
+        limit: int | None = None,
+    ) -> None:
         self._place = place
+        self._show = show
         self._limit = limit
         self._reverse = reverse
         self._sorted = SortedKeys[K]()
-        self._rows: dict[K, V] = {}
-        self._window: dict[K, V] = {}
+        self._rows: dict[K, U] = {}
+        self._window: dict[K, U] = {}
 
     def keys(self) -> Iterable[K]:
         """The keys of the rows that are shown, in order."""
@@ -145,18 +153,19 @@ class OrderBy(Generic[K, V]):
             return self._window
         return reversed(self._sorted) if self._reverse else self._sorted
 
-    def apply(self, _slot: int, change: Change[K, V], /) -> Iterable[Put[K, V]]:
+    def apply(self, _slot: int, change: Change[K, V], /) -> Iterable[Put[K, U]]:
         if isinstance(change, Deleted):
             self._sorted.remove(change.key)
             self._rows.pop(change.key, None)
             return () if self._limit is not None else ((change.key, MISSING),)
         self._sorted.put(change.key, self._place(change.value))
+        shown = self._show(change.value)
         if self._limit is None:
-            return ((change.key, change.value),)
-        self._rows[change.key] = change.value
+            return ((change.key, shown),)
+        self._rows[change.key] = shown
         return ()
 
-    def settle(self) -> Iterable[Put[K, V]]:
+    def settle(self) -> Iterable[Put[K, U]]:
         """With a limit: which rows came into sight, changed there, or left it."""
         if self._limit is None:
             return

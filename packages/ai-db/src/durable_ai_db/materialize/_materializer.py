@@ -15,6 +15,7 @@ from durable_ai_db.materialize._draft import Draft
 from durable_ai_db.materialize._format import ChunkFormat
 from durable_ai_db.materialize._links import Links
 from durable_ai_db.materialize._message import LoggedMessage
+from durable_ai_db.materialize._order import Instant
 from durable_ai_db.materialize._rows import (
     ActiveGenerationRow,
     ApprovalRow,
@@ -119,6 +120,11 @@ class Materializer:
             active=self.active_generations,
             stats=self.stats,
         )
+
+    def place(self, message_id: str) -> Instant | None:
+        """When the first of a message's rows was written, by which messages are ordered."""
+        logged = self._logged.get(message_id)
+        return None if logged is None else logged.earliest
 
     def chunks(self) -> Iterable[ChunkRow]:
         """All rows that came in, message by message, in the order of their ``seq``."""
