@@ -34,9 +34,11 @@ from durable_ai_db.materialize._rows import (
 )
 from durable_ai_db.materialize._text import Text
 from durable_ai_db.materialize.formats import DEFAULT_FORMATS
+from durable_ai_db.materialize.history import HISTORY_STYLES, HistoryStyle, to_messages
 
 __all__ = [
     "DEFAULT_FORMATS",
+    "HISTORY_STYLES",
     "ActiveGenerationRow",
     "ApprovalRow",
     "BadRowError",
@@ -45,6 +47,7 @@ __all__ = [
     "ChunkReader",
     "ChunkRow",
     "Draft",
+    "HistoryStyle",
     "JsonPart",
     "Materializer",
     "MessageRow",
@@ -60,4 +63,5 @@ __all__ = [
     "ToolResultPart",
     "ToolResultRow",
     "UnknownChunkError",
+    "to_messages",
 ]

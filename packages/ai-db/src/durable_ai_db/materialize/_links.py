@@ -125,6 +125,12 @@ class Links:
             holders = [one for one in holders if self.order(one) >= since]
         return [(one, self._messages[one].draft.results[call_id]) for one in holders]
 
+    def final_result(self, message_id: str, call_id: str) -> ToolResultRow | None:
+        """The result of a message's call, None while there is none."""
+        alone = len(self._calls.get(call_id, ())) == 1
+        found = self._results_for(message_id, call_id, alone=alone)
+        return next((result for _, result in found if not result.preliminary), None)
+
     def link_parts(self, call_id: str) -> Iterator[str]:
         """Tell the calls of this id what other messages say; ids of messages that this changes."""
         holders = self._calls.get(call_id, ())

@@ -104,6 +104,17 @@ class Materializer:
         """The messages in their order: by the earliest time of their rows, then by id."""
         return [self.messages[message_id] for message_id in self._tally.message_ids()]
 
+    def call_of(
+        self, message_id: str, call_id: str
+    ) -> tuple[ToolCallRow | None, ToolResultRow | None]:
+        """A call of a message and its result, wherever that came; None while there is none."""
+        rows = [self.tool_calls[key] for key in self._call_keys.get(call_id, ())]
+        # A message that came as one chunk may call itself something else than its rows do.
+        found = [row for row in rows if row.message_id == message_id] or rows
+        if not found:
+            return None, None
+        return found[0], self._links.final_result(found[0].message_id, call_id)
+
     def document(self) -> Json:
         """All collections in one JSON document.
 

@@ -1,6 +1,7 @@
 """The rows of one message and the draft that is made of them. Pure."""
 
 import json
+import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -16,6 +17,19 @@ from durable_ai_db.materialize._format import (
 from durable_ai_db.materialize._order import Instant, instant
 from durable_ai_db.materialize._rows import ActiveGenerationRow, ChunkRow, MessageRow
 from durable_ai_db.materialize._session_chunks import ANSWERS, SESSION_CHUNKS, shown_as
+
+
+def _refuse(text: str) -> float:
+    raise ChunkError(f"{text} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)
+
+
+# What is taken in goes out again, and NaN and the infinities have no JSON.
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 _UNUSABLE: Final = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 """What a reader may raise on a chunk that is not as it thinks."""
@@ -108,7 +122,7 @@ class LoggedMessage:
             self.first = row
         self.last = self.draft.row = row
         try:
-            chunk = json.loads(row.chunk)
+            chunk = _DECODER.decode(row.chunk)
             if not isinstance(chunk, dict):
                 raise ChunkError("not a JSON object")
             self._dispatch(chunk)

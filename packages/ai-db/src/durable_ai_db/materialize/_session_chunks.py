@@ -5,18 +5,18 @@ from typing import Any, Final
 
 from durable_ai_db.materialize._draft import Draft
 from durable_ai_db.materialize._format import Chunk, ChunkError, mapping, text, text_or_none
-from durable_ai_db.materialize._rows import ROLES, JsonPart, Part, TextPart
+from durable_ai_db.materialize._rows import ROLES, TextPart
 
 
 def _user_message(chunk: Chunk, draft: Draft) -> None:
     """A whole message, of a user or of anybody else."""
     message = mapping(chunk, "message")
-    parts = [_whole_part(one) for one in _parts_of(message)]
+    parts = _parts_of(message)
     if draft.whole is not None or draft.parts():
         raise ChunkError("the message is there already")
     draft.whole = message
     for part in parts:
-        draft.put(None, part)
+        _put_whole(part, draft)
     draft.finish()
 
 
@@ -24,17 +24,24 @@ def _parts_of(message: Chunk) -> list[Any]:
     parts = message.get("parts")
     if parts is None and isinstance(message.get("content"), str):
         return [{"type": "text", "content": message["content"]}]
-    if not isinstance(parts, list):
-        raise ChunkError("message.parts: not a list")
+    if not isinstance(parts, list) or not all(isinstance(one, Mapping) for one in parts):
+        raise ChunkError("message.parts: not a list of objects")
     return parts
 
 
-def _whole_part(value: Any) -> Part:
-    if not isinstance(value, Mapping):
-        raise ChunkError("message.parts: not a list of objects")
-    if value.keys() == {"type", "content"} and value["type"] == "text":
-        return TextPart.of(text(value, "content"))
-    return JsonPart(value)
+def _put_whole(value: Mapping[str, Any], draft: Draft) -> None:
+    """A part as it is, but for tools, which reach their collections."""
+    match value:
+        case {"type": "tool-call", "id": str(call_id), "name": str(name), **rest}:
+            call = draft.call(call_id, name)
+            draft.arguments(call, str(rest.get("arguments", "")))
+        case {"type": "tool-result", "toolCallId": str(call_id), **rest}:
+            error = rest.get("error")
+            draft.result(call_id, rest.get("content"), None if error is None else str(error))
+        case {"type": "text", "content": str(content), **rest} if not rest:
+            draft.put(None, TextPart.of(content))
+        case _:
+            draft.put_json(value)
 
 
 def _stop(chunk: Chunk, draft: Draft) -> None:
