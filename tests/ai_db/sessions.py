@@ -15,6 +15,13 @@ FIXTURES = Path(__file__).parent / "fixtures" / "materialize"
 CASES = sorted(path.name.removesuffix(".input.json") for path in FIXTURES.glob("*.input.json"))
 
 
+RECORDED: dict[str, dict[str, Any]] = {
+    path.stem: json.loads(path.read_text())
+    for path in sorted((Path(__file__).parent / "fixtures" / "formats").glob("*.json"))
+}
+"""Answers as agents send them (``chunks``), and what they come to (``expected``)."""
+
+
 def fixture(name: str, kind: str) -> Any:
     return json.loads((FIXTURES / f"{name}.{kind}.json").read_text())
 

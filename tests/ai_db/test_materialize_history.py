@@ -160,8 +160,12 @@ def test_files_and_roles() -> None:
     png = {"type": "file", "url": "data:image/png;base64,AA==", "mediaType": "image/png"}
     pdf = {"type": "file", "url": "https://e.org/a.pdf", "mediaType": "application/pdf"}
     parts = [{"type": "text", "text": "look"}, png, pdf]
-    message = {"id": "u1", "role": "user", "parts": parts}
-    system = {"id": "s1", "role": "system", "parts": [{"type": "text", "content": "be nice"}]}
+    message: dict[str, Any] = {"id": "u1", "role": "user", "parts": parts}
+    system: dict[str, Any] = {
+        "id": "s1",
+        "role": "system",
+        "parts": [{"type": "text", "content": "be nice"}],
+    }
     made = materialized(
         chunk_row(one["id"], 0, {"type": "user-message", "message": one}, role=one["role"], at=at)
         for one, at in ((system, AT[0]), (message, AT[1]))

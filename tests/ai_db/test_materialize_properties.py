@@ -50,7 +50,9 @@ OWN = st.one_of(
         message=_object(id=st.just("u"), parts=st.lists(_object(type=TEXTS), max_size=2)),
     ),
 )
-BAD = st.sampled_from([7, None, [], {}, {"type": "new"}, {"type": "content"}, {"type": []}])
+BAD: st.SearchStrategy[Any] = st.sampled_from(
+    [7, None, [], {}, {"type": "new"}, {"type": "content"}, {"type": []}]
+)
 
 
 @st.composite

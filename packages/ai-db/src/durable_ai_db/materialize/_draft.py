@@ -5,6 +5,7 @@ chunks. Each chunk costs the same: texts are appended to buffers, and only the p
 are made anew.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
@@ -169,17 +170,17 @@ class Draft:
         self.touched.message = True
 
     def open_text(self, key: str, kind: TextKind = "text") -> GrowingPart:
-        """Begin a text part that is named by `key` until it is closed."""
+        """Begin a text part that is named by `key`."""
         part = self._open[kind, key] = self._begin(kind)
         return part
 
-    def close_text(self, key: str, kind: TextKind = "text") -> None:
-        """No more text comes for `key`."""
+    def forget_text(self, key: str, kind: TextKind = "text") -> None:
+        """The next text of `key` begins another part."""
         self._open.pop((kind, key), None)
 
-    def close_texts(self) -> None:
-        """No more text comes for any key."""
-        self._open.clear()
+    def has_text(self, key: str, kind: TextKind = "text") -> bool:
+        """A text part of this key is there."""
+        return (kind, key) in self._open
 
     def annotate_text(self, extra: Mapping[str, Any], key: str, kind: TextKind = "text") -> None:
         """Add to what is said besides the text of `key`."""
@@ -227,6 +228,13 @@ class Draft:
             call.state = "input-streaming"
         self.mark(call)
 
+    def give(self, call: Call, whole: Any) -> None:
+        """The call's input in one piece; its arguments, when none came in pieces."""
+        call.given_input = whole
+        if not call.buffer.length:
+            call.buffer.append(json.dumps(whole))
+        self.ready(call)
+
     def ready(self, call: Call) -> None:
         """The call's arguments are complete."""
         call.state = "input-complete"
@@ -272,6 +280,11 @@ class Draft:
 
     # Anything else
 
+    @property
+    def length(self) -> int:
+        """How many parts there are."""
+        return len(self._parts)
+
     def put(self, key: str | None, part: Part) -> None:
         """Add a part, or put it in the place of the one with the same key."""
         place = None if key is None else self._places.get(key)
@@ -281,6 +294,23 @@ class Draft:
             if key is not None:
                 self._places[key] = len(self._parts)
             self._parts.append(part)
+        self.touched.message = True
+
+    def cut(self, length: int) -> None:
+        """Take back all parts but the first so many, with the calls and results in them."""
+        del self._parts[length:]
+        for call in [one for one in self.calls.values() if one.index >= length]:
+            del self.calls[call.id]
+            self._unready.pop(call.id, None)
+            self.touched.calls[call.id] = None
+        for key in [key for key, place in self._places.items() if place >= length]:
+            del self._places[key]
+            call_id = key.removeprefix("result:")
+            if self.results.pop(call_id, None) is not None:
+                self.touched.results[call_id] = None
+        self._open = {key: one for key, one in self._open.items() if one.index < length}
+        self._changed = {at: one for at, one in self._changed.items() if at < length}
+        self._last_text = None
         self.touched.message = True
 
     def put_json(self, value: Mapping[str, Any], key: str | None = None) -> None:
@@ -325,6 +355,11 @@ class Draft:
 
     def _resume(self) -> None:
         if self.finish_reason in _MORE_TO_COME:
+            self.resume()
+
+    def resume(self) -> None:
+        """The agent goes on, unless somebody stopped it or it failed."""
+        if self.is_complete and not self.stopped and self.error is None:
             self.is_complete = False
             self.finish_reason = None
             self.touched.message = True

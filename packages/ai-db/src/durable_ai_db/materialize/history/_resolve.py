@@ -50,6 +50,7 @@ class HistoryCall:
     input: Any
     outcome: Outcome | None
     approval: ApprovalRow | None
+    extra: Mapping[str, Any]
 
     @property
     def arguments(self) -> str:
@@ -100,12 +101,13 @@ class Resolver:
         if result is None and ((approved and is_last) or part.id in self._keep_open):
             outcome = None
         whole = {} if call is None or call.input is None else call.input
-        return HistoryCall(call_id, part.name, whole, outcome, approval)
+        return HistoryCall(call_id, part.name, whole, outcome, approval, part.extra or {})
 
 
 def _outcome(result: ToolResultRow | None, approval: ApprovalRow | None) -> Outcome:
     if result is not None:
-        return Outcome(result.output, result.error)
+        denied = approval is not None and approval.status == "denied" and result.output is None
+        return Outcome(result.output, result.error, denied)
     if approval is None or approval.status == "approved":
         return Outcome(None, INTERRUPTED)
     if approval.status == "pending":

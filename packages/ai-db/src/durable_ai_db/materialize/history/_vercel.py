@@ -31,8 +31,14 @@ def _part(message: HistoryMessage, part: Part) -> Iterator[Json]:
         yield part.to_json()
 
 
+_KEPT = ("title", "providerExecuted", "toolMetadata", "callProviderMetadata")
+
+
 def _call(call: HistoryCall) -> Json:
     shown: Json = {"type": f"tool-{call.name}", "toolCallId": call.id, "input": call.input}
+    if call.extra.get("dynamic") is True:
+        shown |= {"type": "dynamic-tool", "toolName": call.name}
+    shown |= {name: call.extra[name] for name in _KEPT if name in call.extra}
     if call.approval is not None:
         shown["approval"] = {"id": call.approval.id}
         if call.approval.status != "pending":
