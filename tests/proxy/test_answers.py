@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from durable_proxy._answers import Accepted, answer_from
 from durable_proxy._errors import Refusal
-from durable_proxy._lifecycle import Ending, Event
+from durable_proxy._lifecycle import Account, Ending, Event
 from durable_transport.protocol import (
     ControlEvent,
     ControlMessage,
@@ -22,16 +22,17 @@ from durable_transport.protocol import (
 )
 
 START = StartPayload(status=201, content_type="text/plain", headers=[("x-a", "1")])
+ACCOUNT = Account(started_at=1.0, ended_at=2.0)
 
 
 def test_nothing_yet() -> None:
-    assert answer_from([]) is None
-    assert answer_from([ControlMessage(event="heartbeat"), ControlMessage(event="new")]) is None
+    assert answer_from([], 7) is None
+    assert answer_from([ControlMessage(event="heartbeat"), ControlMessage(event="new")], 7) is None
 
 
 def test_a_start_is_the_answer_whatever_comes_later() -> None:
-    lost = Ending(Event.OWNER_GONE, "gone").record(3)
-    assert answer_from([ControlMessage.start(START), lost]) == Accepted(START)
+    lost = Ending(Event.OWNER_GONE, "gone").record(3, ACCOUNT)
+    assert answer_from([ControlMessage.start(START), lost], 7) == Accepted(START, 7)
 
 
 @pytest.mark.parametrize(
@@ -42,11 +43,11 @@ def test_a_start_is_the_answer_whatever_comes_later() -> None:
         (Event.SILENT, ErrorCode.UPSTREAM_TIMEOUT),
         (Event.STORE_REFUSED, ErrorCode.STORAGE_UNAVAILABLE),
         (Event.OWNER_GONE, ErrorCode.GENERATION_LOST),
-        (Event.STOPPED, ErrorCode.GENERATION_LOST),
+        (Event.STOPPED, ErrorCode.GENERATION_ABORTED),
     ],
 )
 def test_an_end_before_the_start_is_a_refusal(event: Event, code: ErrorCode) -> None:
-    assert answer_from([Ending(event, "why").record(0)]) == Refusal(code, "why")
+    assert answer_from([Ending(event, "why").record(0, ACCOUNT)], 7) == Refusal(code, "why")
 
 
 @given(
@@ -58,9 +59,9 @@ def test_a_rejection_survives_the_log(
     status: int, headers: tuple[tuple[str, str], ...], body: bytes
 ) -> None:
     rejected = Rejected(status, headers, body)
-    record = Ending(Event.REJECTED, "no", rejected).record(0)
+    record = Ending(Event.REJECTED, "no", rejected).record(0, ACCOUNT)
     again = ControlMessage.model_validate_json(record.to_json())
-    assert answer_from([again]) == rejected
+    assert answer_from([again], 7) == rejected
 
 
 @pytest.mark.parametrize(
@@ -77,4 +78,4 @@ def test_a_rejection_survives_the_log(
 def test_a_rejection_that_cannot_be_read_is_a_refusal(response: dict[str, Any] | None) -> None:
     payload = TerminalPayload(code=TerminalCode.UPSTREAM_REJECTED, message="why", response=response)
     record = ControlMessage.terminal(ControlEvent.ERROR, 0, payload)
-    assert answer_from([record]) == Refusal(ErrorCode.GENERATION_LOST, "why")
+    assert answer_from([record], 7) == Refusal(ErrorCode.GENERATION_LOST, "why")

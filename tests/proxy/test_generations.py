@@ -10,7 +10,7 @@ import pytest
 from durable_proxy._answers import Accepted
 from durable_proxy._errors import Refusal
 from durable_proxy._generations import LOST, SHUTTING_DOWN
-from durable_proxy._lifecycle import Ending, Event
+from durable_proxy._lifecycle import Account, Ending, Event
 from durable_proxy._reaper import orphaned_generations, reap
 from durable_streams_server import Append, Create, Created, Log
 from durable_transport.protocol import ErrorCode, Rejected, TerminalCode
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from durable_proxy._start_request import StartRequest
 
 pytestmark = pytest.mark.anyio
+
+ACCOUNT = Account(started_at=1.0, ended_at=2.0)
 
 
 def _held(
@@ -359,7 +361,7 @@ async def _write_generation(
     if body:
         await log.transact(Append(paths.data, body, owner=owner))
     if ending is not None:
-        record = ending.record(len(body)).to_json() + b","
+        record = ending.record(len(body), ACCOUNT).to_json() + b","
         await log.transact(
             Append(paths.data, close=True, owner=owner),
             Append(paths.control, record, close=True, owner=owner),
@@ -367,7 +369,7 @@ async def _write_generation(
 
 
 async def _end_as_another_node(log: Log, request: StartRequest, *, owner: str | None) -> None:
-    record = Ending(Event.OWNER_GONE, "taken").record(4).to_json() + b","
+    record = Ending(Event.OWNER_GONE, "taken").record(4, ACCOUNT).to_json() + b","
     outcomes = await log.transact(
         Append(request.paths.data, close=True, owner=owner),
         Append(request.paths.control, record, close=True, owner=owner),

@@ -69,6 +69,8 @@ async def test_the_start_answer_names_both_streams() -> None:
             "durableControlUrl": f"{proxy.url}/v1/stream/{paths.control}",
             "upstreamStatus": 201,
             "upstreamHeaders": [["x-request-id", "req_1"]],
+            "stopUrl": f"{proxy.url}/api/{session}/{request}/stop",
+            "incarnation": "1",
         }
         live = await proxy.client.get(answer.json()["durableDataUrl"] + "?live=raw&offset=-1")
         assert live.content == b"hello"
@@ -302,7 +304,7 @@ BAD: list[tuple[str, str, dict[str, str], int, str]] = [
     ("POST", "/api/{id}/{id}", {"X-Proxy-Url": "http://2130706433/"}, 400, "invalid_proxy_url"),
     ("POST", "/api/{id}/{id}", {"X-Proxy-Method": "BREW"}, 400, "invalid_proxy_method"),
     ("POST", "/api/{id}/{id}", {"X-Filler": "f" * 70_000}, 431, "headers_too_large"),
-    ("GET", "/api/{id}/{id}", {}, 405, "method_not_allowed"),
+    ("PUT", "/api/{id}/{id}", {}, 405, "method_not_allowed"),
     ("POST", "/api/{id}", {}, 404, "not_found"),
     ("POST", "/api/{id}/{id}/more", {}, 404, "not_found"),
     ("GET", "/", {}, 404, "not_found"),
@@ -328,8 +330,10 @@ async def test_bad_input(
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("GET", "/api/{id}/{id}", "POST"),
-        ("OPTIONS", "/api/{id}/{id}", "POST"),
+        ("PUT", "/api/{id}/{id}", "GET, POST"),
+        ("OPTIONS", "/api/{id}/{id}", "GET, POST"),
+        ("GET", "/api/{id}/{id}/stop", "POST"),
+        ("POST", "/api/generations", "GET"),
         ("POST", "/stream/data", "GET"),
         ("DELETE", "/health", "GET"),
     ],

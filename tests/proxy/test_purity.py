@@ -26,7 +26,7 @@ PURE = {
         *("collections.abc", "contextlib", "dataclasses"),
         *("h2.config", "h2.connection", "h2.errors", "h2.events", "h2.exceptions", "h2.settings"),
     },
-    "_lifecycle.py": {"collections.abc", "dataclasses", "enum", "types"},
+    "_lifecycle.py": {"collections.abc", "dataclasses", "datetime", "enum", "types"},
     "_quota.py": {"collections", "collections.abc"},
     "_shape_request.py": {
         *("collections.abc", "dataclasses", "enum", "re", "types", "urllib.parse", "uuid"),
@@ -39,6 +39,8 @@ PURE = {
         *("base64", "collections.abc", "dataclasses", "enum", "hashlib", "hmac", "typing"),
     },
     "_start_request.py": {"dataclasses", "re", "uuid"},
+    "_status.py": {"collections.abc", "dataclasses", "durable_streams_server", "typing", "uuid"},
+    "_stop_request.py": {"dataclasses", "json", "typing"},
     "_urls.py": {"dataclasses", "ipaddress", "re"},
 }
 """No event loop, no store, no HTTP library, no clock, no randomness."""

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from durable_proxy import Limits as ProxyLimits
-from durable_proxy._lifecycle import Ending, Event
+from durable_proxy._lifecycle import Account, Ending, Event
 from durable_streams_server import Append, Create, Delete, Limits, Log, json_record
 from durable_transport.protocol import ControlMessage, StartPayload, generation_paths
 from proxy.harness import UNIT, eventually, served
@@ -53,7 +53,9 @@ class Written:
 
     async def end(self, data: bytes = b"") -> None:
         self._position += len(data)
-        record = json_record(Ending(Event.ENDED).record(self._position).to_json())
+        record = json_record(
+            Ending(Event.ENDED).record(self._position, Account(1.0, 2.0)).to_json()
+        )
         await self._do(
             Append(self.paths.data, data, close=True),
             Append(self.paths.control, record, close=True),

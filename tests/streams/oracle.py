@@ -120,6 +120,7 @@ _appends = st.builds(
     close=st.sampled_from([False, False, False, True]),
     seq=st.none() | st.sampled_from(["0", "1", "10", "2"]),
     producer=_producers,
+    expected=st.none(),
 )
 _operations: st.SearchStrategy[Operation] = st.one_of(
     st.builds(Create, _paths, st.just("text/plain"), st.binary(max_size=6)),
@@ -127,7 +128,7 @@ _operations: st.SearchStrategy[Operation] = st.one_of(
     _appends,
     _appends,
     _appends,
-    st.builds(Append, _paths, close=st.just(True), producer=_producers),
+    st.builds(Append, _paths, close=st.just(True), producer=_producers, expected=st.none()),
     st.builds(Delete, _paths),
     st.builds(Touch, _paths),
 )

@@ -27,6 +27,7 @@ from durable_streams_server import (
     NotFound,
     NotOwner,
     Outcome,
+    Outdated,
     Producer,
     SequenceConflict,
     SequenceGap,
@@ -130,6 +131,7 @@ OUTCOMES: list[tuple[Outcome, int, dict[str, str], str | None]] = [
         "producer_gap",
     ),
     (NotOwner(OPEN), 409, {}, "stream_owned"),
+    (Outdated(OPEN), 409, {}, "stream_exists"),
 ]
 COMMON = {
     "x-content-type-options",

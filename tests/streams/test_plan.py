@@ -19,6 +19,7 @@ from durable_streams_server import (
     Duplicate,
     EpochNotAtZero,
     Exists,
+    Expected,
     Gone,
     Heartbeat,
     Noted,
@@ -26,6 +27,7 @@ from durable_streams_server import (
     NotOwner,
     Operation,
     Outcome,
+    Outdated,
     Producer,
     SequenceConflict,
     SequenceGap,
@@ -57,6 +59,7 @@ def _one(planner: Planner, operation: Operation) -> Outcome:
 VIOLATIONS: list[tuple[type[Outcome], dict[str, Any], dict[str, Any]]] = [
     (NotFound, {}, {"path": "nowhere"}),
     (Gone, {"deleted": True, "forks": 1}, {}),
+    (Outdated, {}, {"expected": Expected(2)}),
     (StreamClosed, {"closed": True}, {}),
     (NotOwner, {"owner": "a"}, {"owner": "b"}),
     (ContentTypeMismatch, {}, {"content_type": "text/html"}),
@@ -244,6 +247,27 @@ def test_an_append_without_seq_keeps_the_last_one() -> None:
 def test_an_owned_stream(append: Append, lease: float | None, expected: type[Outcome]) -> None:
     leases = {} if lease is None else {"a": lease}
     assert type(_one(_planner(stream(owner="a"), leases=leases), append)) is expected
+
+
+@pytest.mark.parametrize(
+    ("known", "outcome"),
+    [
+        (Expected(1), Appended),
+        (Expected(1, 3), Appended),
+        (Expected(1, 2), Outdated),
+        (Expected(2), Outdated),
+        (Expected(2, 3), Outdated),
+    ],
+)
+@pytest.mark.parametrize("close", [False, True])
+def test_an_append_may_be_for_the_stream_that_its_caller_knows_alone(
+    known: Expected, outcome: type[Outcome], *, close: bool
+) -> None:
+    planner = _planner(stream(id=1, tail=3))
+    assert type(_one(planner, Append("s", b"x", close=close, expected=known))) is outcome
+    closed = _planner(stream(id=1, tail=3, closed=True))
+    again = _one(closed, Append("s", close=True, expected=known))
+    assert type(again) is (Duplicate if outcome is Appended else Outdated)
 
 
 def test_an_owner_is_fenced_by_whoever_ended_its_stream() -> None:

@@ -394,11 +394,12 @@ def test_orphans(store: Store) -> None:
     one(store, Heartbeat("a", NOW + 10))
     for path, owner in (("a", "a"), ("b", "b"), ("nobody's", None)):
         one(store, Create(path, owner=owner))
-    assert {one.path for one in store.owned()} == {"a", "b"}
+    assert {one.path for one in store.owned("")} == {"a", "b"}
+    assert [one.path for one in store.owned("a")] == ["a"]
     assert [one.path for one in store.orphans(NOW)] == ["b"]
     assert {one.path for one in store.orphans(NOW + 10)} == {"a", "b"}
     one(store, Append("b", close=True, owner="b", reaping=True))
-    assert [one.path for one in store.owned()] == ["a"]
+    assert [one.path for one in store.owned("")] == ["a"]
 
 
 def test_every_lease_of_a_file_ends_with_its_process(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ PURE = {
             "_signing",
             "_start_request",
         ),
-        *("_urls",),
+        *("_status", "_stop_request", "_urls"),
     ],
     "durable_ai_db": [
         *("live._aggregates", "live._changes", "live._collection", "live._graph"),

@@ -3,7 +3,6 @@
 A handler parses, decides, and renders; what a generation is and does is elsewhere.
 """
 
-import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -17,13 +16,13 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from durable_proxy._allowlist import Allowlist
 from durable_proxy._answers import Accepted
 from durable_proxy._authorize import asking
+from durable_proxy._desk_routes import desk_routes
 from durable_proxy._egress import Egress
 from durable_proxy._errors import Refusal, RefusedError
 from durable_proxy._guard import Access, Right, Secrets, check_forwarded
@@ -32,13 +31,14 @@ from durable_proxy._hot_paths import STREAMS_PREFIX, Handler, HotPaths
 from durable_proxy._live import LiveBody
 from durable_proxy._quota import Quota
 from durable_proxy._refusing import ALWAYS, refuse, refuse_method
+from durable_proxy._request_body import read_body
 from durable_proxy._service import Options, Proxy
 from durable_proxy._shape_app import ELECTRIC_HEADERS, ShapeApp
 from durable_proxy._start_request import (
+    METHODS,
     Limits,
     StartRequest,
     check_body_length,
-    declared_length,
     parse_head,
 )
 from durable_proxy._upstream import Timeouts
@@ -179,6 +179,7 @@ def _assemble(app: FastAPI, proxy: Proxy, guard: Guard, public_url: str | None) 
     app.state.guard = guard
     app.state.hot_paths = HotPaths(start, _on_log, _on_defect, streams)
     app.include_router(_routes(proxy, start))
+    app.include_router(desk_routes(proxy, guard))
     app.mount(STREAMS_PREFIX, streams)
     app.router.routes.append(_shape_route(proxy, guard))
     _add_error_handlers(app)
@@ -296,25 +297,8 @@ async def _parse(session: str, request_id: str, request: Request, options: Optio
     """
     headers, limits = request.headers.raw, options.limits
     head = parse_head(session, request_id, headers, allowlist=options.allowlist, limits=limits)
-    check_body_length(declared_length(headers), limits)
-    seconds = options.streams.body_wait
-    try:
-        async with asyncio.timeout(seconds):
-            return head.with_body(await _body(request, limits))
-    except TimeoutError:
-        message = f"the request body did not arrive within {seconds:g} s"
-        raise RefusedError(Refusal(ErrorCode.REQUEST_TIMEOUT, message)) from None
-    except ClientDisconnect:
-        # Half a request starts nothing; nobody reads this answer.
-        raise RefusedError(Refusal(ErrorCode.BAD_REQUEST, "the body was cut off")) from None
-
-
-async def _body(request: Request, limits: Limits) -> bytes:
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        check_body_length(len(body), limits)
-    return bytes(body)
+    check = partial(check_body_length, limits=limits)
+    return head.with_body(await read_body(request, check, options.streams.body_wait))
 
 
 def _address(request: Request) -> str:
@@ -342,6 +326,8 @@ def _start_answer(answer: Accepted, wanted: StartRequest, base: str, guard: Guar
         urls_expire_at=guard.expiry() if query else None,
         upstream_status=answer.start.status,
         upstream_headers=answer.start.headers,
+        stop_url=f"{base}/api/{wanted.session_id}/{wanted.request_id}/stop{query}",
+        incarnation=str(answer.incarnation),
     )
     text = body.model_dump_json(by_alias=True, exclude_none=True)
     return Response(text, headers=ALWAYS | _ids(wanted), media_type="application/json")
@@ -349,7 +335,8 @@ def _start_answer(answer: Accepted, wanted: StartRequest, base: str, guard: Guar
 
 def _live_body(answer: Accepted, wanted: StartRequest, proxy: Proxy) -> Response:
     start = answer.start
-    ours = ALWAYS | _ids(wanted) | FROM_UPSTREAM
+    incarnation = {ProxyHeader.INCARNATION: str(answer.incarnation)}
+    ours = ALWAYS | _ids(wanted) | incarnation | FROM_UPSTREAM
     own_names = {name.lower() for name in ours}
     headers = [(name, value) for name, value in start.headers if name.lower() not in own_names]
     if start.status in WITHOUT_BODY:
@@ -407,9 +394,9 @@ def _health(proxy: Proxy) -> Response:
 def _add_error_handlers(app: FastAPI) -> None:
     """Everything that is refused is refused in one form."""
 
-    async def on_http(_request: Request, error: Exception) -> Response:
+    async def on_http(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            return refuse_method((error.headers or {}).get("Allow", ""))
+            return refuse_method(_methods_of(request))
         return refuse(Refusal(ErrorCode.NOT_FOUND, "there is nothing at this path"))
 
     async def on_refused(_request: Request, error: Exception) -> Response:
@@ -421,6 +408,17 @@ def _add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RefusedError, on_refused)
     app.add_exception_handler(LogError, _on_log)
     app.add_exception_handler(Exception, _on_defect)
+
+
+def _methods_of(request: Request) -> str:
+    """All methods of the path: the framework knows those of the first route only."""
+    found = [
+        method
+        for method in METHODS
+        for route in request.app.routes
+        if route.matches({**request.scope, "method": method})[0] is Match.FULL
+    ]
+    return ", ".join(found)
 
 
 async def _on_log(request: Request, error: Exception) -> Response:

@@ -24,6 +24,8 @@ STATUS: Mapping[ErrorCode, int] = MappingProxyType(
         ErrorCode.NOT_FOUND: 404,
         ErrorCode.METHOD_NOT_ALLOWED: 405,
         ErrorCode.REQUEST_TIMEOUT: 408,
+        # Of all SDKs none sends this again by itself: what was stopped stays stopped.
+        ErrorCode.GENERATION_ABORTED: 410,
         ErrorCode.BODY_TOO_LARGE: 413,
         ErrorCode.TOO_MANY_GENERATIONS: 429,
         ErrorCode.TOO_MANY_READERS: 429,

@@ -13,8 +13,9 @@ from typing import Any
 from durable_proxy._answers import Answer, answer_from
 from durable_proxy._errors import Refusal, RefusedError
 from durable_proxy._lifecycle import Ending, Event, may_repeat
+from durable_proxy._messages import messages_of
 from durable_proxy._quota import Quota
-from durable_proxy._relay import FencedError, Relay
+from durable_proxy._relay import Claim, FencedError, Relay
 from durable_proxy._start_request import Limits, StartRequest
 from durable_proxy._upstream import Upstream
 from durable_streams_server import (
@@ -27,9 +28,8 @@ from durable_streams_server import (
     LogError,
     Outcome,
     StreamNotFoundError,
-    json_items,
 )
-from durable_transport.protocol import ControlMessage, ErrorCode, GenerationPaths
+from durable_transport.protocol import ErrorCode, GenerationPaths
 
 CLAIM_ATTEMPTS = 8
 """How often a generation may be replaced while somebody waits for its answer."""
@@ -149,7 +149,7 @@ class Generations:
 
     async def _claim_and_run(self, request: StartRequest, claimed: asyncio.Future[None]) -> None:
         try:
-            ours = await self._claim(request)
+            claim = await self._claim(request)
         except Exception as error:
             if not claimed.done():
                 claimed.set_exception(error)
@@ -159,8 +159,8 @@ class Generations:
             raise
         if not claimed.done():
             claimed.set_result(None)
-        if ours:
-            await self._run(request)
+        if claim is not None:
+            await self._run(claim)
 
     async def _check_exists(self, paths: GenerationPaths) -> None:
         """Whoever has too many generations may still attach to one.
@@ -172,29 +172,29 @@ class Generations:
         if control is None or (control.closed and await self._may_repeat(control.path)):
             raise RefusedError(TOO_MANY)
 
-    async def _claim(self, request: StartRequest) -> bool:
-        """Make the generation ours if it is nobody's yet; whether it is ours to run now."""
+    async def _claim(self, request: StartRequest) -> Claim | None:
+        """Make the generation ours if it is nobody's yet."""
         if self._draining:
-            return False
+            return None
         creation = self._creation(request.paths)
         outcomes = await self._log.transact(*creation)
-        if _is_created(outcomes):
-            return True
+        if claim := _claimed_by(request, outcomes):
+            return claim
         # An open control stream is as it was asked for; one that is closed is not.
         if not isinstance(outcomes[0], ConfigMismatch):
-            return False
+            return None
         control = outcomes[0].stream
         if not control.closed or not await self._may_repeat(control.path):
-            return False
+            return None
         data = await self._log.stat(request.paths.data)
         if data is None:
-            return False
+            return None
         # The ids guard against somebody who has begun the next attempt already: then nothing is
         # deleted here, and theirs is the one to wait for.
         outcomes = await self._log.transact(
             Delete(control.path, control.id), Delete(data.path, data.id), *creation
         )
-        return _is_created(outcomes[2:])
+        return _claimed_by(request, outcomes[2:])
 
     def _creation(self, paths: GenerationPaths) -> tuple[Create, Create]:
         owner = self._log.node_id
@@ -208,18 +208,12 @@ class Generations:
             chunk = await self._log.read(control)
         except StreamNotFoundError:
             return False
-        # Before the upstream's headers there is one record, the terminal one.
-        return bool(chunk.data) and may_repeat(_messages(chunk.data)[0])
+        return bool(chunk.data) and may_repeat(messages_of(chunk.data)[-1])
 
-    async def _run(self, request: StartRequest) -> None:
-        relay = Relay(
-            self._log,
-            self._upstream,
-            request,
-            error_body_bytes=self._limits.error_body_bytes,
-            buffered_bytes=self._limits.buffered_bytes,
-        )
-        self._relays[request.paths] = relay
+    async def _run(self, claim: Claim) -> None:
+        total = self._upstream.timeouts.total
+        relay = Relay(self._log, self._upstream, claim, self._limits, total_seconds=total)
+        self._relays[relay.paths] = relay
         if self._time_is_up:
             relay.interrupt(SHUT_DOWN)
         try:
@@ -256,7 +250,8 @@ class Generations:
         async with self._log.reader(paths.control) as reader:
             while True:
                 chunk = await reader.next(timeout=STALL_CHECK_SECONDS)
-                if chunk.data and (answer := answer_from(_messages(chunk.data))) is not None:
+                messages = messages_of(chunk.data) if chunk.data else []
+                if (answer := answer_from(messages, chunk.stream.id)) is not None:
                     return answer
                 if chunk.closed:
                     return LOST
@@ -267,9 +262,9 @@ class Generations:
                     return STALLED
 
 
-def _is_created(outcomes: tuple[Outcome, ...]) -> bool:
-    return all(isinstance(outcome, Created) for outcome in outcomes)
-
-
-def _messages(records: bytes) -> list[ControlMessage]:
-    return [ControlMessage.model_validate(item) for item in json_items(records)]
+def _claimed_by(request: StartRequest, outcomes: tuple[Outcome, ...]) -> Claim | None:
+    match outcomes:
+        case (Created(control), Created(data)):
+            return Claim(request, control.id, data.id)
+        case _:
+            return None

@@ -37,6 +37,11 @@ class Pipe:
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
 
+    @property
+    def ended(self) -> bool:
+        """The end was said."""
+        return self._ending is not None
+
     def accept(self, start: StartPayload) -> None:
         """The upstream's headers are in."""
         self._start = start

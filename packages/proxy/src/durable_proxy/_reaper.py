@@ -8,14 +8,29 @@ it when the owner turns out to be alive; and an owner that comes back finds its 
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from typing import NoReturn
 
-from durable_proxy._lifecycle import Ending, Event
-from durable_streams_server import Append, Log, LogError, Operation, StreamInfo, json_record
+from durable_proxy._lifecycle import Account, Ending, Event, stopped_by
+from durable_proxy._messages import find_stop
+from durable_streams_server import (
+    Append,
+    Expected,
+    Log,
+    LogError,
+    Operation,
+    Outdated,
+    StreamInfo,
+    StreamNotFoundError,
+    json_record,
+)
 from durable_transport.protocol import GenerationPaths, parse_generation_path
 
 ORPHANED = Ending(Event.OWNER_GONE, "the proxy that relayed this answer is gone")
+
+ATTEMPTS = 5
+"""How often a generation is looked at that goes on while it is ended."""
 
 logger = logging.getLogger("durable_proxy")
 
@@ -37,11 +52,30 @@ async def reap(log: Log) -> int:
     orphans = [stream for stream in await log.orphans() if stream.owner != log.node_id]
     ended = 0
     for paths, streams in orphaned_generations(orphans).items():
+        if await _end(log, paths, streams):
+            ended += 1
+            logger.warning("%s: its owner is gone, it is ended in its place", paths.data)
+    return ended
+
+
+async def _end(log: Log, paths: GenerationPaths, streams: dict[str, StreamInfo]) -> bool:
+    """Write the last record of a generation; False when that is not to be done, or not yet."""
+    for _ in range(ATTEMPTS):
         outcomes = await log.transact(*await _last_rites(log, paths, streams))
         if all(outcome.ok for outcome in outcomes):
-            ended += 1
-            logger.warning("%s: its owner is gone, it ends as orphaned", paths.data)
-    return ended
+            return True
+        # An owner that is late rather than dead may have written meanwhile: look again, so that
+        # the record says where the data really ends.
+        changed = [outcome.stream for outcome in outcomes if isinstance(outcome, Outdated)]
+        if not changed:
+            return False
+        streams = {kind: _newest(stream, changed) for kind, stream in streams.items()}
+    return False
+
+
+def _newest(stream: StreamInfo, changed: list[StreamInfo]) -> StreamInfo:
+    newer = [other for other in changed if other.id == stream.id]
+    return newer[0] if newer else stream
 
 
 async def _last_rites(
@@ -50,16 +84,32 @@ async def _last_rites(
     operations: list[Operation] = []
     data, control = streams.get("data"), streams.get("control")
     if data is not None:
-        operations.append(Append(data.path, close=True, owner=data.owner, reaping=True))
+        operations.append(_closing(data, b""))
     if control is not None:
         # Both are closed in one transaction, so an open control stream has open data beside it;
         # if it has not, what is there is all there will be.
         end = data or await log.stat(paths.data)
-        record = json_record(ORPHANED.record(end.tail if end else 0).to_json())
-        operations.append(
-            Append(control.path, record, close=True, owner=control.owner, reaping=True)
-        )
+        account = Account(started_at=control.created_at, ended_at=time.time())
+        ending = await _ending(log, control)
+        record = ending.record(end.tail if end else 0, account)
+        operations.append(_closing(control, json_record(record.to_json())))
     return operations
+
+
+def _closing(stream: StreamInfo, record: bytes) -> Append:
+    known = Expected(stream.id, stream.tail)
+    return Append(stream.path, record, close=True, owner=stream.owner, reaping=True, expected=known)
+
+
+async def _ending(log: Log, control: StreamInfo) -> Ending:
+    """Orphaned, unless somebody had asked for the end before."""
+    if control.tail == 0:
+        return ORPHANED
+    try:
+        stop = find_stop((await log.read(control.path)).data)
+    except StreamNotFoundError:
+        return ORPHANED
+    return ORPHANED if stop is None else stopped_by(stop)
 
 
 async def reap_forever(log: Log) -> NoReturn:

@@ -1,23 +1,45 @@
 """One generation: from the upstream's first byte to the terminal record in the log.
 
 Two halves with a `Pipe` between them. The upstream half only says what happens; the log half
-alone writes, and alone knows how much is on disk. Nobody cancels a relay to stop it: `interrupt`
-says how it ends, and the log half writes that end as any other. The client that asked for the
-generation is not here at all.
+alone writes, and alone knows how much is on disk. `interrupt` says how a generation ends before
+its upstream does: the upstream is let go at once, and the log half writes that end as any other.
+The client that asked for the generation is not here at all.
+
+Whoever wants to stop it, on whichever node, writes that into the control stream; `_watch` reads it
+there, and learns in the same way that another node has ended the generation or somebody deleted it.
 """
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from durable_proxy._lifecycle import Ending, Event, State, advance
+from durable_proxy._lifecycle import Account, Ending, Event, State, advance, stopped_by
+from durable_proxy._messages import find_stop
 from durable_proxy._pipe import Batch, Pipe
-from durable_proxy._start_request import StartRequest
+from durable_proxy._start_request import Limits, StartRequest
 from durable_proxy._upstream import Upstream, UpstreamError
-from durable_streams_server import Append, Log, Operation, StorageError, json_record
+from durable_streams_server import (
+    Append,
+    Expected,
+    Log,
+    LogError,
+    Operation,
+    StorageError,
+    StreamGoneError,
+    StreamNotFoundError,
+    json_record,
+)
 from durable_transport.protocol import ControlMessage
 
 FIRST_RETRY_SECONDS = 0.05
 LAST_RETRY_SECONDS = 5.0
+WATCH_AGAIN_SECONDS = 0.5
+"""After a look at the control stream that failed."""
+
+TAKEN = Ending(Event.OWNER_GONE, "another node has ended the generation, or it was deleted")
+"""Never written: what is written after it is refused."""
 
 logger = logging.getLogger("durable_proxy")
 
@@ -26,13 +48,28 @@ class FencedError(Exception):
     """The generation is not ours any more: another node has ended it, or it was deleted."""
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A generation whose streams exist and belong to this node.
+
+    Attributes:
+        control: The incarnation of its control stream, which is the generation's own.
+        data: The incarnation of its data stream.
+    """
+
+    request: StartRequest
+    control: int
+    data: int
+
+
 class Relay:
-    """Runs one generation whose streams exist and belong to this node.
+    """Runs one generation.
 
     Args:
-        request: Which request to send upstream.
-        error_body_bytes: How much of an upstream's error answer is kept.
-        buffered_bytes: How much of the body may wait for the log.
+        claim: Which request to send upstream, and the streams that its answer goes into.
+        limits: How much is taken.
+        total_seconds: How long all of it may take.
+        clock: Epoch seconds.
 
     Attributes:
         paths: Where the generation's streams are.
@@ -44,41 +81,64 @@ class Relay:
         self,
         log: Log,
         upstream: Upstream,
-        request: StartRequest,
+        claim: Claim,
+        limits: Limits,
         *,
-        error_body_bytes: int,
-        buffered_bytes: int,
+        total_seconds: float,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self.paths = request.paths
+        self.paths = claim.request.paths
         self.state = State.STARTING
         self.stalled = False
         self._log = log
         self._upstream = upstream
-        self._request = request
-        self._error_body_bytes = error_body_bytes
-        self._pipe = Pipe(buffered_bytes)
+        self._claim = claim
+        self._limits = limits
+        self._total_seconds = total_seconds
+        self._clock = clock
+        self._pipe = Pipe(limits.buffered_bytes)
         self._position = 0
+        self._received = 0
+        self._started_at = clock()
+        self._first_byte_at: float | None = None
+        self._feeder: asyncio.Task[None] | None = None
 
     def interrupt(self, ending: Ending) -> None:
         """End the generation with what has come so far; after its end, nothing happens."""
         self._pipe.end(ending)
+        # At once, and not when the log has taken what waits for it.
+        if self._feeder is not None:
+            self._feeder.cancel()
 
     async def run(self) -> None:
         """Relay until the terminal record is on disk (or another node has written one).
 
         Raises:
+            FencedError: another node has written one.
             LogClosedError: the log was shut down first; the next process finds an orphan.
         """
-        feeder = asyncio.create_task(self._feed(), name=f"upstream {self.paths.data}")
+        loop = asyncio.get_running_loop()
+        limit = loop.call_later(self._total_seconds, self.interrupt, self._too_long())
+        tasks = [asyncio.create_task(self._watch(), name=f"watch {self.paths.control}")]
+        if not self._pipe.ended:
+            self._feeder = asyncio.create_task(self._feed(), name=f"upstream {self.paths.data}")
+            tasks.append(self._feeder)
         try:
             await self._write_all()
         except StorageError as error:
-            feeder.cancel()
             logger.error("%s: the store refused a write: %s", self.paths.data, error)  # noqa: TRY400 - an outage, not a defect
+            if self._feeder is not None:
+                self._feeder.cancel()
             await self._write_refused()
         finally:
-            feeder.cancel()
-            await asyncio.gather(feeder, return_exceptions=True)
+            limit.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _too_long(self) -> Ending:
+        origin, seconds = self._claim.request.target.origin, self._total_seconds
+        return Ending(Event.TOO_LONG, f"{origin} did not come to an end within {seconds:g} s")
 
     # ------------------------------------------------------------------ the upstream half
 
@@ -92,15 +152,54 @@ class Relay:
             self._pipe.end(Ending(Event.OWNER_GONE, "the proxy failed while it relayed the answer"))
 
     async def _receive(self) -> None:
-        async with self._upstream.send(self._request) as answer:
+        async with self._upstream.send(self._claim.request) as answer:
             if not answer.accepted:
-                self._pipe.end(await answer.rejection(self._error_body_bytes))
+                self._pipe.end(await answer.rejection(self._limits.error_body_bytes))
                 return
             # No pause between the headers and the bytes that came with them: both are in the
             # first batch, which saves a commit before the first byte.
             self._pipe.accept(answer.start())
-            await answer.copy_to(self._pipe.put)
+            await answer.copy_to(self._take)
             self._pipe.end(Ending(Event.ENDED))
+
+    async def _take(self, piece: bytes) -> None:
+        if self._first_byte_at is None:
+            self._first_byte_at = self._clock()
+        room = self._limits.response_bytes - self._received
+        self._received += len(piece)
+        await self._pipe.put(piece[:room])
+        if len(piece) > room:
+            origin, limit = self._claim.request.target.origin, self._limits.response_bytes
+            message = f"{origin} sent more than {limit} bytes, the proxy's limit for an answer"
+            raise UpstreamError(Ending(Event.TOO_LARGE, message))
+
+    # ------------------------------------------------------------------ the control stream
+
+    async def _watch(self) -> None:
+        """Heed what others say about the generation, until it is over."""
+        while True:
+            try:
+                await self._follow_control()
+            except (StreamNotFoundError, StreamGoneError):
+                self.interrupt(TAKEN)
+                return
+            except LogError as error:
+                logger.warning("%s: cannot be watched: %s", self.paths.control, error)
+                await asyncio.sleep(WATCH_AGAIN_SECONDS)
+            else:
+                return
+
+    async def _follow_control(self) -> None:
+        async with self._log.reader(self.paths.control) as reader:
+            while True:
+                chunk = await reader.next()
+                if chunk.stream.id != self._claim.control or chunk.closed:
+                    self.interrupt(TAKEN)
+                    return
+                if stop := find_stop(chunk.data):
+                    self.interrupt(stopped_by(stop))
+                if reader.stopped:
+                    return
 
     # ------------------------------------------------------------------ the log half
 
@@ -115,18 +214,28 @@ class Relay:
 
     async def _write(self, batch: Batch) -> None:
         node, end = self._log.node_id, self._position + len(batch.data)
+        # Guarded: whatever the store has of them has to be what we know, or it is not ours.
+        control = Expected(self._claim.control)
+        data = Expected(self._claim.data, self._position)
         operations: list[Operation] = []
         if batch.start is not None:
             record = json_record(ControlMessage.start(batch.start).to_json())
-            operations.append(Append(self.paths.control, record, owner=node))
+            operations.append(Append(self.paths.control, record, owner=node, expected=control))
         if batch.data or batch.ending is not None:
             close = batch.ending is not None
-            operations.append(Append(self.paths.data, batch.data, close=close, owner=node))
+            operations.append(
+                Append(self.paths.data, batch.data, close=close, owner=node, expected=data)
+            )
         if batch.ending is not None:
-            record = json_record(batch.ending.record(end).to_json())
-            operations.append(Append(self.paths.control, record, close=True, owner=node))
+            record = json_record(batch.ending.record(end, self._account()).to_json())
+            operations.append(
+                Append(self.paths.control, record, close=True, owner=node, expected=control)
+            )
         await self._transact(*operations)
         self._position = end
+
+    def _account(self) -> Account:
+        return Account(self._started_at, self._clock(), self._first_byte_at, self._received)
 
     async def _transact(self, *operations: Operation) -> None:
         outcomes = await self._log.transact(*operations)

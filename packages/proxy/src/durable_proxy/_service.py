@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from durable_proxy._allowlist import Allowlist
+from durable_proxy._desk import Desk
 from durable_proxy._egress import Egress
 from durable_proxy._generations import Generations
 from durable_proxy._reaper import reap, reap_forever
@@ -49,6 +50,7 @@ class Parts:
 
     log: Log
     generations: Generations
+    desk: Desk
 
 
 class Proxy:
@@ -99,7 +101,7 @@ class Proxy:
             options.timeouts, tls=options.tls, egress=options.egress
         ) as upstream:
             self._leaving = False
-            self._parts = Parts(log, Generations(log, upstream, options.limits))
+            self._parts = Parts(log, Generations(log, upstream, options.limits), Desk(log))
             reaper = asyncio.create_task(reap_forever(log), name="durable-proxy reaper")
             try:
                 yield

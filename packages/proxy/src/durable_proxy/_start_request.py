@@ -31,6 +31,7 @@ class Limits:
         request_body_bytes: A larger request body is refused.
         request_header_bytes: All names and values of the request's headers together.
         error_body_bytes: An upstream error answer is cut to this length.
+        response_bytes: A longer answer ends there, as ``too_large``.
         buffered_bytes: Bytes of one generation that may wait for the log: beyond, the upstream
             is not read from until the log has caught up.
         generations_per_principal: How many generations of one principal run on one node; 0 is no
@@ -41,6 +42,7 @@ class Limits:
     request_body_bytes: int = 32 * 1024 * 1024
     request_header_bytes: int = 64 * 1024
     error_body_bytes: int = 1024 * 1024
+    response_bytes: int = 1024 * 1024 * 1024
     buffered_bytes: int = 512 * 1024
     generations_per_principal: int = 1000
     readers_per_principal: int = 10_000
@@ -87,7 +89,7 @@ def parse_head(
         RefusedError: it cannot go anywhere.
     """
     _check_headers(headers, limits)
-    session_id, request_id, method = _uuid(session), _uuid(request), _method(headers)
+    session_id, request_id, method = parse_id(session), parse_id(request), _method(headers)
     target = _target(headers, allowlist)
     return StartRequest(
         session_id=session_id,
@@ -117,10 +119,16 @@ def check_body_length(length: int, limits: Limits) -> None:
 def declared_length(headers: RawHeaders) -> int:
     """``Content-Length``, or 0 when there is none that is a number."""
     text = dict(headers).get(b"content-length", b"").decode("latin-1")
-    return int(text) if text.isascii() and text.isdecimal() else 0
+    # As many digits as no body has; int() itself refuses thousands of them.
+    return int(text[:20]) if text.isascii() and text.isdecimal() else 0
 
 
-def _uuid(text: str) -> UUID:
+def parse_id(text: str) -> UUID:
+    """A session or request id.
+
+    Raises:
+        RefusedError: it is no UUID.
+    """
     # UUID() alone also takes braces, "urn:uuid:" and hyphens anywhere.
     if _UUID.fullmatch(text):
         return UUID(text)

@@ -49,11 +49,13 @@ class Timeouts:
         answer: From the request to the response headers. Models that think before they speak
             need minutes.
         idle: Between two pieces of the body.
+        total: From the request to the end of the body.
     """
 
     connect: float = 10.0
     answer: float = 600.0
     idle: float = 300.0
+    total: float = 6 * 3600.0
 
 
 class UpstreamError(Exception):
@@ -68,10 +70,14 @@ class UpstreamError(Exception):
 
 
 class Upstream:
-    """Sends requests upstream, over one pool of connections. Made by `open_upstream`."""
+    """Sends requests upstream, over one pool of connections. Made by `open_upstream`.
+
+    Attributes:
+        timeouts: As given. Whoever relays sees to the total one.
+    """
 
     def __init__(self, timeouts: Timeouts, pool: Pool) -> None:
-        self._timeouts = timeouts
+        self.timeouts = timeouts
         self._pool = pool
 
     @asynccontextmanager
@@ -88,13 +94,13 @@ class Upstream:
             any_address=request.any_address,
         )
         try:
-            async with asyncio.timeout(self._timeouts.answer):
+            async with asyncio.timeout(self.timeouts.answer):
                 lease, head = await self._begin(request, route)
         except TimeoutError:
-            message = f"{request.target.origin} did not answer in {self._timeouts.answer:g} s"
+            message = f"{request.target.origin} did not answer in {self.timeouts.answer:g} s"
             raise UpstreamError(Ending(Event.SILENT, message)) from None
         try:
-            yield UpstreamAnswer(request, head, lease, self._timeouts.idle)
+            yield UpstreamAnswer(request, head, lease, self.timeouts.idle)
         finally:
             self._pool.release(route, lease)
 

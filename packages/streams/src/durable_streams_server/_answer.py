@@ -34,6 +34,7 @@ from durable_streams_server._model import (
     NotFound,
     NotOwner,
     Outcome,
+    Outdated,
     Producer,
     Refused,
     SequenceConflict,
@@ -218,6 +219,9 @@ def _of_refused(outcome: Refused) -> Answer:  # noqa: C901, PLR0911, PLR0912 - o
             return refusal(
                 ErrorCode.STREAM_OWNED, "the stream is being written by a node that owns it"
             )
+        case Outdated():
+            # No request says what it expects: nobody is told this over HTTP.
+            return refusal(ErrorCode.STREAM_EXISTS, "the stream has changed meanwhile")
         case _:
             assert_never(outcome)
 

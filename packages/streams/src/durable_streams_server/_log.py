@@ -311,9 +311,9 @@ class Log:
         """Open streams whose owner's lease has run out."""
         return await self._reads.in_thread(lambda: self._store.orphans(self._clock()))
 
-    async def owned(self) -> list[StreamInfo]:
-        """Open streams that have an owner, alive or not."""
-        return await self._reads.in_thread(self._store.owned)
+    async def owned(self, prefix: str = "") -> list[StreamInfo]:
+        """Open streams that have an owner, alive or not, and whose names begin with ``prefix``."""
+        return await self._reads.in_thread(lambda: self._store.owned(prefix))
 
     async def list_streams(
         self, prefix: str = "", after: str = "", limit: int = 100

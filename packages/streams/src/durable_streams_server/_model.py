@@ -127,6 +127,22 @@ class Create:
     retain_seconds: int | None = None
 
 
+class Expected(NamedTuple):
+    """What a caller knows of a stream, and decided by.
+
+    Attributes:
+        id: Its incarnation.
+        tail: Where it ends; None: anywhere.
+    """
+
+    id: int
+    tail: int | None = None
+
+    def holds_for(self, stream: StreamInfo) -> bool:
+        """The stream is still as it says."""
+        return self.id == stream.id and self.tail in (None, stream.tail)
+
+
 class Append(NamedTuple):
     """Append wire bytes, close the stream, or both in one step. A tuple, like `StreamInfo`.
 
@@ -136,6 +152,7 @@ class Append(NamedTuple):
         owner: Must equal the stream's owner.
         reaping: The caller is not the owner but ends the stream in its place: accepted only when
             the owner's lease has run out.
+        expected: The stream has to be as the caller knows it.
     """
 
     path: str
@@ -146,6 +163,7 @@ class Append(NamedTuple):
     producer: Producer | None = None
     owner: str | None = None
     reaping: bool = False
+    expected: Expected | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +359,14 @@ class NotOwner:
     stream: StreamInfo
 
 
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """The stream is not as the caller's `Expected` says: another incarnation, or it has grown."""
+
+    ok: ClassVar[bool] = False
+    stream: StreamInfo
+
+
 Accepted = Created | Exists | Appended | Duplicate | Deleted | Noted
 """It is done, and on disk."""
 
@@ -357,6 +383,7 @@ Refused = (
     | EpochNotAtZero
     | SequenceGap
     | NotOwner
+    | Outdated
 )
 """Nothing was changed."""
 

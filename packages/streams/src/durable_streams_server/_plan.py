@@ -4,6 +4,7 @@ The rules, in the order in which an append is checked (PROTOCOL sections 5.2 and
 
 1. no stream (or an expired one)           -> `NotFound`
    deleted, but forks need it              -> `Gone`
+   not as the append expects it            -> `Outdated`
 2. closed: by this very producer batch     -> `Duplicate`
            close-only, no producer         -> `Duplicate`
            anything else                   -> `StreamClosed`
@@ -47,6 +48,7 @@ from durable_streams_server._model import (
     NotOwner,
     Operation,
     Outcome,
+    Outdated,
     Producer,
     SequenceConflict,
     SequenceGap,
@@ -173,6 +175,8 @@ class Planner:
             return NotFound(op.path)
         if stream.deleted:
             return Gone(op.path)
+        if op.expected is not None and not op.expected.holds_for(stream):
+            return Outdated(stream)
         if stream.closed:
             return _append_to_closed(op, stream)
         if stream.owner is not None and not self._may_write(op, stream.owner):

@@ -36,6 +36,7 @@ from durable_streams_server._rows import (
     inspect_stream,
     is_over,
     overdue_trims,
+    select_owned,
     select_page,
     stream_of_row,
     why_missing,
@@ -191,10 +192,9 @@ class PostgresStore:
             )
         )
 
-    def owned(self) -> list[StreamInfo]:
+    def owned(self, prefix: str) -> list[StreamInfo]:
         """See `Store.owned`."""
-        query = SELECT_STREAMS.where(schema.streams.c.owner.is_not(None))
-        return self._query(lambda run: [stream_of_row(row) for row in run.execute(query)])
+        return self._query(lambda run: select_owned(run, prefix))
 
     def orphans(self, now: float) -> list[StreamInfo]:
         """See `Store.orphans`."""

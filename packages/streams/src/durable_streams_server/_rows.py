@@ -170,6 +170,14 @@ def select_page(
     return [stream_of_row(row) for row in connection.execute(query)]
 
 
+def select_owned(connection: Connection, prefix: str) -> list[StreamInfo]:
+    """See `Store.owned`."""
+    query = SELECT_STREAMS.where(schema.streams.c.owner.is_not(None))
+    if prefix:
+        query = query.where(begins_with(prefix))
+    return [stream_of_row(row) for row in connection.execute(query)]
+
+
 def inspect_stream(
     connection: Connection, stream: StreamInfo, lease_expires_at: float | None
 ) -> Inspection:

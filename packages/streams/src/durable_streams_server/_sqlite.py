@@ -41,6 +41,7 @@ from durable_streams_server._rows import (
     is_over,
     mutable_row,
     overdue_trims,
+    select_owned,
     select_page,
     select_start,
     stream_of_row,
@@ -362,15 +363,12 @@ class SqliteStore:
     def orphans(self, now: float) -> list[StreamInfo]:
         """See `Store.orphans`."""
         leases = dict(self._leases)
-        return [stream for stream in self.owned() if leases.get(stream.owner or "", 0.0) <= now]
+        return [stream for stream in self.owned("") if leases.get(stream.owner or "", 0.0) <= now]
 
-    def owned(self) -> list[StreamInfo]:
+    def owned(self, prefix: str) -> list[StreamInfo]:
         """See `Store.owned`."""
         with self._reading() as connection:
-            rows = connection.execute(
-                SELECT_STREAMS.where(schema.streams.c.owner.is_not(None))
-            ).all()
-        return [stream_of_row(row) for row in rows]
+            return select_owned(connection, prefix)
 
     def overdue(self, default: Retention, now: float) -> list[Trim]:
         """See `Store.overdue`."""

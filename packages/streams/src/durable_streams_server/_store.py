@@ -86,8 +86,8 @@ class Store(Protocol):
     def orphans(self, now: float) -> list[StreamInfo]:
         """Open streams whose owner's lease has run out."""
 
-    def owned(self) -> list[StreamInfo]:
-        """Open streams that have an owner, alive or not."""
+    def owned(self, prefix: str) -> list[StreamInfo]:
+        """Open streams that have an owner, alive or not, and whose names begin with ``prefix``."""
 
     def overdue(self, default: Retention, now: float) -> list[Trim]:
         """What retention lets go of: at most one trim for each stream.

@@ -5,11 +5,15 @@ Pure: nothing here does I/O, reads a clock or imports an HTTP library.
 
 from durable_transport.protocol._codes import ErrorCode, TerminalCode
 from durable_transport.protocol._control import (
+    ByteCounts,
     ControlEvent,
     ControlMessage,
+    OptionsPayload,
     Rejected,
     StartPayload,
+    StopPayload,
     TerminalPayload,
+    Timing,
 )
 from durable_transport.protocol._generation import (
     GenerationPaths,
@@ -39,18 +43,22 @@ __all__ = [
     "MAX_POSITION",
     "NOW",
     "OFFSET_WIDTH",
+    "ByteCounts",
     "ControlEvent",
     "ControlMessage",
     "ErrorCode",
     "GenerationPaths",
     "InvalidOffsetError",
+    "OptionsPayload",
     "ProxyHeader",
     "Rejected",
     "StartAnswer",
     "StartPayload",
+    "StopPayload",
     "StreamHeader",
     "TerminalCode",
     "TerminalPayload",
+    "Timing",
     "format_offset",
     "generation_paths",
     "parse_generation_path",

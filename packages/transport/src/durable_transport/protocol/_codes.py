@@ -49,6 +49,7 @@ class ErrorCode(StrEnum):
     UPSTREAM_UNREACHABLE = "upstream_unreachable"
     UPSTREAM_TIMEOUT = "upstream_timeout"
     GENERATION_LOST = "generation_lost"
+    GENERATION_ABORTED = "generation_aborted"
 
     # us
     STORAGE_UNAVAILABLE = "storage_unavailable"
@@ -70,7 +71,9 @@ class TerminalCode(StrEnum):
     UPSTREAM_TRUNCATED = "upstream_truncated"
     """The upstream ended its body before the end it had promised."""
     UPSTREAM_TIMEOUT = "upstream_timeout"
-    """No byte from the upstream within the limit."""
+    """No byte from the upstream within the limit, or no end of it."""
+    TOO_LARGE = "too_large"
+    """The upstream sent more than the proxy takes."""
     STORAGE_ERROR = "storage_error"
     """The log refused a write."""
     ABORTED = "aborted"

@@ -1,8 +1,10 @@
 """The control stream of a generation: JSON messages ``{event, dataOffset, payload}``.
 
 ``start`` comes once the upstream has answered 2xx, and the last message is terminal (``done`` or
-``error``). Readers skip events they do not know. A terminal message names the data offset at
-which it holds: a reader acts on it only once it has every byte before that offset.
+``error``). In between there may be a ``stop``, which asks the proxy that runs the generation to end
+it, and ``heartbeat``s of those who read it elsewhere; ``options`` is the first message of one that
+was started with any. Readers skip events they do not know. A terminal message names the data offset
+at which it holds: a reader acts on it only once it has every byte before that offset.
 """
 
 import base64
@@ -26,7 +28,9 @@ class _WireModel(BaseModel):
 class ControlEvent(StrEnum):
     """Events of ours; others may come and are skipped."""
 
+    OPTIONS = "options"
     START = "start"
+    STOP = "stop"
     DONE = "done"
     ERROR = "error"
     HEARTBEAT = "heartbeat"
@@ -73,15 +77,62 @@ class Rejected:
         raise ValueError("a response has a status, headers and a body")
 
 
+class StopPayload(_WireModel):
+    """Who asks for an end, and why; both as they said. ``requested_at`` is RFC 3339."""
+
+    actor: str | None = None
+    reason: str | None = None
+    requested_at: str | None = None
+
+
+class OptionsPayload(_WireModel):
+    """What the generation was started with.
+
+    ``cancel_after``: seconds without a reader after which it is stopped.
+    """
+
+    cancel_after: float | None = None
+
+
+class ByteCounts(_WireModel):
+    """Bytes of the (decoded) body: ``stored`` ones can be read.
+
+    ``received`` is what came from the upstream, known to the node that ran the generation only.
+    """
+
+    stored: int
+    received: int | None = None
+
+
+class Timing(_WireModel):
+    """When things happened: RFC 3339, and milliseconds since the start.
+
+    The first byte is the body's. Whoever ends a generation in its node's place does not know it.
+    """
+
+    started_at: str
+    first_byte_at: str | None = None
+    ended_at: str
+    first_byte_ms: int | None = None
+    duration_ms: int
+
+
 class TerminalPayload(_WireModel):
     """How a generation ended.
 
-    ``code`` is a `TerminalCode` for ``error`` and absent for ``done``. ``response`` is there for
-    ``upstream_rejected`` only: see `rejected`.
+    ``code`` is a `TerminalCode` for ``error`` and absent for ``done``. ``state`` is one of
+    ``completed failed aborted timed_out orphaned truncated too_large``. ``reason`` is one word of
+    the proxy's, or, for ``aborted``, what whoever stopped it (``actor``) gave as one. ``response``
+    is there for ``upstream_rejected`` only: see `rejected`.
     """
 
     code: str | None = None
+    state: str | None = None
+    reason: str | None = None
+    actor: str | None = None
     message: str | None = None
+    bytes: ByteCounts | None = None
+    timing: Timing | None = None
     finish_reason: str | None = None
     response: dict[str, Any] | None = None
 
@@ -125,6 +176,14 @@ class ControlMessage(_WireModel):
         """The payload of a terminal message (raises pydantic's ValidationError)."""
         return TerminalPayload.model_validate(self.payload)
 
+    def stop_payload(self) -> StopPayload:
+        """The payload of a ``stop`` message (raises pydantic's ValidationError)."""
+        return StopPayload.model_validate(self.payload)
+
+    def options_payload(self) -> OptionsPayload:
+        """The payload of an ``options`` message (raises pydantic's ValidationError)."""
+        return OptionsPayload.model_validate(self.payload)
+
     def to_json(self) -> bytes:
         """The message as the bytes that go into the control stream."""
         return self.model_dump_json(by_alias=True).encode()
@@ -132,10 +191,17 @@ class ControlMessage(_WireModel):
     @classmethod
     def start(cls, payload: StartPayload) -> "ControlMessage":
         """The upstream has answered: the data stream begins."""
-        return cls(
-            event=ControlEvent.START,
-            payload=payload.model_dump(mode="json", by_alias=True, exclude_none=True),
-        )
+        return cls(event=ControlEvent.START, payload=_dumped(payload))
+
+    @classmethod
+    def stop(cls, payload: StopPayload) -> "ControlMessage":
+        """Somebody asks for the generation's end."""
+        return cls(event=ControlEvent.STOP, payload=_dumped(payload))
+
+    @classmethod
+    def options(cls, payload: OptionsPayload) -> "ControlMessage":
+        """What the generation was started with."""
+        return cls(event=ControlEvent.OPTIONS, payload=_dumped(payload))
 
     @classmethod
     def terminal(
@@ -145,5 +211,9 @@ class ControlMessage(_WireModel):
         return cls(
             event=event,
             data_offset=format_offset(position),
-            payload=payload.model_dump(mode="json", by_alias=True, exclude_none=True),
+            payload=_dumped(payload),
         )
+
+
+def _dumped(payload: BaseModel) -> dict[str, Any]:
+    return payload.model_dump(mode="json", by_alias=True, exclude_none=True)

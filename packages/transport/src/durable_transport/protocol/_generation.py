@@ -54,7 +54,8 @@ class StartAnswer(BaseModel):
     """Answer to ``POST /api/{sessionId}/{requestId}``.
 
     ``stream_url`` and ``control_url`` are the shape URLs of the original; the two ``durable_*``
-    URLs are the same streams on the Durable Streams surface.
+    URLs are the same streams on the Durable Streams surface. ``incarnation`` tells this attempt
+    from a later one with the same ids.
     """
 
     model_config = ConfigDict(
@@ -72,3 +73,5 @@ class StartAnswer(BaseModel):
     """Epoch seconds until which the URLs are good; None: for good."""
     upstream_status: int = 200
     upstream_headers: list[tuple[str, str]] = []
+    stop_url: str | None = None
+    incarnation: str | None = None

@@ -44,6 +44,10 @@ class ProxyHeader(StrEnum):
     """Comma-separated names of headers meant for the proxy only: they do not go upstream."""
     SECRET = "X-Proxy-Secret"  # noqa: S105 - the name of a header
     """The proxy's own secret. Like all ``X-Proxy-*`` it does not go upstream."""
+    CANCEL_AFTER = "X-Proxy-Cancel-After"
+    """Seconds without a reader after which the generation is stopped; never, when absent."""
+    INCARNATION = "X-Proxy-Incarnation"
+    """On a live answer: which attempt of these ids it is, for whoever wants to stop just this."""
     SOURCE = "X-Proxy-Source"
     """On an answer that is not 2xx: ``upstream`` or ``proxy``, whoever refused."""
     ERROR = "X-Proxy-Error"

@@ -1,0 +1,41 @@
+"""The body of a request: taken as it comes, up to a length and within a time."""
+
+import asyncio
+from collections.abc import Callable
+
+from starlette.requests import ClientDisconnect, Request
+
+from durable_proxy._errors import Refusal, RefusedError
+from durable_proxy._start_request import declared_length
+from durable_transport.protocol import ErrorCode
+
+
+async def read_body(request: Request, check: Callable[[int], None], seconds: float) -> bytes:
+    """Read a body.
+
+    Args:
+        request: Whose.
+        check: Raises `RefusedError` for a length, so far or declared, that is too long.
+        seconds: How long the client may take for all of it.
+
+    Raises:
+        RefusedError: it is too long, too slow, or was cut off.
+    """
+    check(declared_length(request.headers.raw))
+    try:
+        async with asyncio.timeout(seconds):
+            return await _read(request, check)
+    except TimeoutError:
+        message = f"the request body did not arrive within {seconds:g} s"
+        raise RefusedError(Refusal(ErrorCode.REQUEST_TIMEOUT, message)) from None
+    except ClientDisconnect:
+        # Half a request does nothing; nobody reads this answer.
+        raise RefusedError(Refusal(ErrorCode.BAD_REQUEST, "the body was cut off")) from None
+
+
+async def _read(request: Request, check: Callable[[int], None]) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        check(len(body))
+    return bytes(body)
