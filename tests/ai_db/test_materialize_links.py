@@ -153,6 +153,15 @@ def test_a_bad_answer_is_visible_and_not_loading() -> None:
     assert made.messages["r1"].skipped[0].reason == "approved: neither true nor false"
 
 
+def test_a_stream_whose_first_chunk_says_nothing_is_generating() -> None:
+    made = materialized([chunk_row("a1", 0, "bad", role="user")])
+    states = [made.messages["a1"].is_complete]
+    made.apply([chunk_row("a1", 1, content(""), role="user")])
+    states.append(made.messages["a1"].is_complete)
+    assert states == [True, False]
+    assert "a1" in made.active_generations
+
+
 def test_many_bad_chunks_are_counted() -> None:
     made = materialized(stream("a1", ["bad"] * 1000))
     assert len(made.messages["a1"].skipped) == 20

@@ -68,7 +68,7 @@ def sessions(draw: st.DrawFn) -> list[ChunkRow]:
     return rows
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(rows=sessions(), data=st.data())
 def test_any_order_in_any_batches_with_repeats_and_a_snapshot(
     rows: list[ChunkRow], data: st.DataObject

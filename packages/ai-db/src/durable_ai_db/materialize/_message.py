@@ -154,6 +154,7 @@ class LoggedMessage:
         if found is None:
             raise UnknownChunkError(f"type {chunk.get('type')!r} is of no known format")
         self._format, self._reader = found.name, found.reader()
+        self.draft.touched.message = True  # It is known to be a generation now.
         return self._reader
 
     @property
