@@ -16,7 +16,10 @@ from blockbuster import BlockBuster
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator
 
-OWN_PACKAGES = ("durable_transport", "durable_streams_server", "durable_proxy", "durable_ai_db")
+OWN_PACKAGES = (
+    *("durable_transport", "durable_streams_server", "durable_proxy", "durable_ai_db"),
+    "durable_ai_db_proxy",
+)
 """Packages that must never block the event loop."""
 
 UNIT = float(os.environ.get("DURABLE_TEST_UNIT", "1"))

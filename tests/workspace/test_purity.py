@@ -17,7 +17,7 @@ PURE = {
         *("_stream._head", "_stream._link", "_stream._place", "_stream._producer"),
         *("_stream._snapshot", "_stream._sse", "_stream._units", "_stream._url"),
         *("protocol", "protocol._codes", "protocol._control", "protocol._generation"),
-        *("protocol._headers", "protocol._offsets"),
+        *("protocol._headers", "protocol._offsets", "sse"),
     ],
     "durable_streams_server": [
         *(
@@ -57,6 +57,7 @@ PURE = {
             "_start_request",
         ),
         *("_status", "_stop_request", "_urls"),
+        *("_upstream_request", "generation", "targets"),
     ],
     "durable_ai_db": [
         *("live._aggregates", "live._changes", "live._collection", "live._graph"),
@@ -74,7 +75,11 @@ PURE = {
         *("materialize.history._vercel",),
         *("_errors", "_rows", "_session_state", "state"),
     ],
-    "durable_ai_db_proxy": [],
+    "durable_ai_db_proxy": [
+        *("_agent_call", "_answer", "_decide_answers", "_decide_messages", "_decide_runs"),
+        *("_decide_session", "_decision", "_errors", "_ids", "_models", "_policy"),
+        *("_presence", "_rows", "_run", "_state"),
+    ],
 }
 
 MAY_IMPORT = {

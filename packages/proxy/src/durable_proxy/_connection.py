@@ -16,7 +16,7 @@ from durable_proxy._http1 import (
     request_bytes,
 )
 from durable_proxy._incoming import BUFFERED_BYTES, BrokenError, Incoming
-from durable_proxy._start_request import StartRequest
+from durable_proxy._upstream_request import UpstreamRequest
 
 SEND_STEP_BYTES = 256 * 1024
 """A longer request is handed to the socket in pieces of this size."""
@@ -44,7 +44,7 @@ class Connection(Incoming, asyncio.Protocol):
 
     # ------------------------------------------------------------------ for the user
 
-    async def ask(self, request: StartRequest) -> Head:
+    async def ask(self, request: UpstreamRequest) -> Head:
         """Send a request upstream and wait for the head of its answer.
 
         Raises:

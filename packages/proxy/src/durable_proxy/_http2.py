@@ -30,7 +30,7 @@ from h2.exceptions import H2Error
 from h2.settings import SettingCodes, Settings
 
 from durable_proxy._http1 import MAX_OVERHEAD_BYTES, GarbageError, Head
-from durable_proxy._start_request import StartRequest
+from durable_proxy._upstream_request import UpstreamRequest
 
 CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024
 """How much may be under way on one connection: enough that no slow stream holds up the others."""
@@ -154,7 +154,7 @@ class ClientSession:
         """What has to be sent by now."""
         return self._h2.data_to_send()
 
-    def ask(self, request: StartRequest) -> int:
+    def ask(self, request: UpstreamRequest) -> int:
         """Begin a request, whose body `send` will send; its stream.
 
         Raises:

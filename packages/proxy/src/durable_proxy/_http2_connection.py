@@ -29,7 +29,7 @@ from durable_proxy._incoming import (
     Incoming,
     NotTakenError,
 )
-from durable_proxy._start_request import StartRequest
+from durable_proxy._upstream_request import UpstreamRequest
 
 ACKNOWLEDGED_AT_BYTES = BUFFERED_BYTES // 4
 """Fetched bytes are acknowledged in steps of this size: each step costs time."""
@@ -84,7 +84,7 @@ class Http2Connection(asyncio.Protocol):
 
     # ------------------------------------------------------------------ for an exchange
 
-    def begin(self, exchange: "Exchange", request: StartRequest) -> int:
+    def begin(self, exchange: "Exchange", request: UpstreamRequest) -> int:
         """Send the head of a request; its stream.
 
         Raises:
@@ -194,7 +194,7 @@ class Exchange(Incoming):
         self._complete = False
         self._unacknowledged = 0
 
-    async def ask(self, request: StartRequest) -> Head:
+    async def ask(self, request: UpstreamRequest) -> Head:
         """Send a request upstream and wait for the head of its answer.
 
         Raises:

@@ -31,7 +31,7 @@ from durable_proxy._http1 import GarbageError, Head, TruncatedError
 from durable_proxy._incoming import BrokenError, NotTakenError, SilentError
 from durable_proxy._lifecycle import Ending, Event
 from durable_proxy._pool import Lease, Pool
-from durable_proxy._start_request import StartRequest
+from durable_proxy._upstream_request import UpstreamRequest
 from durable_transport.protocol import Rejected, StartPayload
 
 ERROR_BODY_SECONDS = 10.0
@@ -81,7 +81,7 @@ class Upstream:
         self._pool = pool
 
     @asynccontextmanager
-    async def send(self, request: StartRequest) -> AsyncIterator["UpstreamAnswer"]:
+    async def send(self, request: UpstreamRequest) -> AsyncIterator["UpstreamAnswer"]:
         """Send a request; in the context, its response headers are in. No redirect is followed.
 
         Raises:
@@ -104,7 +104,7 @@ class Upstream:
         finally:
             self._pool.release(route, lease)
 
-    async def _begin(self, request: StartRequest, route: Route) -> tuple[Lease, Head]:
+    async def _begin(self, request: UpstreamRequest, route: Route) -> tuple[Lease, Head]:
         try:
             return await self._try(request, route)
         except NotTakenError:
@@ -116,7 +116,7 @@ class Upstream:
         except NotTakenError as error:
             raise UpstreamError(_unreachable(request, "takes no requests")) from error
 
-    async def _try(self, request: StartRequest, route: Route) -> tuple[Lease, Head]:
+    async def _try(self, request: UpstreamRequest, route: Route) -> tuple[Lease, Head]:
         lease = await self._connect(request, route)
         try:
             return lease, await _ask(lease, request)
@@ -124,7 +124,7 @@ class Upstream:
             self._pool.release(route, lease)
             raise
 
-    async def _connect(self, request: StartRequest, route: Route) -> Lease:
+    async def _connect(self, request: UpstreamRequest, route: Route) -> Lease:
         try:
             return await self._pool.acquire(route)
         except DialError as error:
@@ -138,7 +138,7 @@ class Upstream:
             raise UpstreamError(Ending(Event.FORBIDDEN, message)) from error
 
 
-async def _ask(lease: Lease, request: StartRequest) -> Head:
+async def _ask(lease: Lease, request: UpstreamRequest) -> Head:
     try:
         answer = await lease.ask(request)
     except GarbageError as error:
@@ -192,14 +192,14 @@ def _trusted_here() -> ssl.SSLContext:
     return context
 
 
-def _unreachable(request: StartRequest, did: str) -> Ending:
+def _unreachable(request: UpstreamRequest, did: str) -> Ending:
     return Ending(Event.UNREACHABLE, f"{request.target.origin} {did}")
 
 
 class UpstreamAnswer:
     """Response headers that are in, and a body that is coming."""
 
-    def __init__(self, request: StartRequest, head: Head, lease: Lease, idle: float) -> None:
+    def __init__(self, request: UpstreamRequest, head: Head, lease: Lease, idle: float) -> None:
         self._origin = request.target.origin
         self._status = head.status
         # As latin-1, so that the bytes which came are the bytes that will be sent.

@@ -28,7 +28,12 @@ from durable_streams_server._errors import (
     StreamNotFoundError,
 )
 from durable_streams_server._exchange import ClientGoneError, Exchange, Limits
-from durable_streams_server._json_mode import json_array, json_items, json_record
+from durable_streams_server._json_mode import (
+    json_array,
+    json_items,
+    json_prefix_length,
+    json_record,
+)
 from durable_streams_server._live import send_raw
 from durable_streams_server._log import Log
 from durable_streams_server._model import (
@@ -140,6 +145,7 @@ __all__ = [
     "create_app",
     "json_array",
     "json_items",
+    "json_prefix_length",
     "json_record",
     "run",
     "send_raw",

@@ -51,6 +51,21 @@ class ErrorCode(StrEnum):
     GENERATION_LOST = "generation_lost"
     GENERATION_ABORTED = "generation_aborted"
 
+    # sessions
+    SESSION_NOT_FOUND = "session_not_found"
+    SESSION_GONE = "session_gone"
+    SESSION_EXISTS = "session_exists"
+    SESSION_BUSY = "session_busy"
+    MESSAGE_NOT_FOUND = "message_not_found"
+    MESSAGE_EXISTS = "message_exists"
+    AGENT_NOT_FOUND = "agent_not_found"
+    NO_AGENTS = "no_agents"
+    RUN_ACTIVE = "run_active"
+    TOOL_CALL_NOT_FOUND = "tool_call_not_found"
+    APPROVAL_NOT_FOUND = "approval_not_found"
+    ALREADY_ANSWERED = "already_answered"
+    ACTOR_NOT_FOUND = "actor_not_found"
+
     # us
     STORAGE_UNAVAILABLE = "storage_unavailable"
     SHUTTING_DOWN = "shutting_down"
