@@ -2,7 +2,7 @@
 
 A run is asked for (``queued``), an agent is called by one node (``running``), and it ends once. The
 table is `TRANSITIONS`; how a running one ends is the proxy's table of generations
-(`durable_proxy.generation.advance`), whose terminal states have these names.
+(`durable_proxy.generation`), whose terminal states have these names.
 
     queued ──start──► running ──end──────────────► completed failed aborted timed_out orphaned
        │                 └──claim──► ending ─────► aborted orphaned
@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import Any, Self
 
 from durable_ai_db_proxy._rows import Json, Row, without_none
-from durable_proxy.generation import Ending, Event, State, advance
+from durable_proxy.generation import TERMINAL_STATES, Ending, Event, State
 
 
 class Status(StrEnum):
@@ -36,6 +36,8 @@ class Status(StrEnum):
     ABORTED = "aborted"
     TIMED_OUT = "timed_out"
     ORPHANED = "orphaned"
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too_large"
     REFUSED = "refused"
 
     @property
@@ -156,7 +158,7 @@ class Run:
 
     def ended(self, ending: Ending, code: str | None, now: str) -> "Run":
         """It is over."""
-        status = Status(advance(State.STREAMING, ending.event))
+        status = Status(TERMINAL_STATES[ending.event])
         self._check(Step.END, status)
         return replace(self, status=status, code=code, message=ending.message, ended_at=now)
 

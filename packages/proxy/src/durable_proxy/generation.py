@@ -1,5 +1,5 @@
 """How a generation lives and ends, for programs that run generations of their own. Pure."""
 
-from durable_proxy._lifecycle import TERMINAL_CODES, Ending, Event, State, advance
+from durable_proxy._lifecycle import TERMINAL_CODES, TERMINAL_STATES, Ending, Event, State
 
-__all__ = ["TERMINAL_CODES", "Ending", "Event", "State", "advance"]
+__all__ = ["TERMINAL_CODES", "TERMINAL_STATES", "Ending", "Event", "State"]
