@@ -137,6 +137,50 @@ async def test_what_one_relays_is_read_from_the_other(nodes: tuple[Node, Node]) 
         assert len(up.calls) == 1
 
 
+async def test_what_one_relays_is_stopped_from_the_other(nodes: tuple[Node, Node]) -> None:
+    here, there = nodes
+    async with upstream(_never_ends) as up:
+        ids = await here.start(up)
+        assert await there.read(ids, has=len(BODY)) == BODY
+        for one in (here, there):
+            (running,) = (await one.client.get("/api/generations")).json()["generations"]
+            assert running["requestId"] == str(ids[1])
+            assert (running["state"], running["bytes"]) == ("streaming", len(BODY))
+            assert running["nodeAlive"]
+        begun = time.monotonic()
+        stop = {"actor": "alice", "reason": "enough"}
+        answer = await there.client.post(f"/api/{ids[0]}/{ids[1]}/stop", json=stop)
+        await asyncio.wait_for(up.left.wait(), 5 * UNIT)
+        assert time.monotonic() - begun < UNIT
+        assert (answer.status_code, answer.json()["state"]) == (200, "aborted")
+        for one in (here, there):
+            record = (await one.control(ids))[-1]
+            assert (record["payload"]["code"], record["payload"]["actor"]) == ("aborted", "alice")
+            assert await one.read(ids) == BODY
+            assert (await one.client.get("/api/generations")).json()["generations"] == []
+
+
+async def test_a_stop_is_kept_when_the_node_that_should_hear_it_is_gone(
+    nodes: tuple[Node, Node],
+) -> None:
+    here, there = nodes
+    async with upstream(_never_ends) as up:
+        ids = await here.start(up)
+        assert await there.read(ids, has=len(BODY)) == BODY
+        await here.command.kill()
+        stop = {"actor": "alice", "reason": "enough"}
+        answer = await there.client.post(f"/api/{ids[0]}/{ids[1]}/stop", json=stop)
+        assert answer.status_code in (200, 202)
+        record = (await there.control(ids))[-1]
+        # It ends within the lease, and as what came first.
+        while record["event"] != "error":
+            await asyncio.sleep(0.05 * UNIT)
+            record = (await there.control(ids))[-1]
+        assert record["payload"]["code"] in ("aborted", "orphaned")
+        assert int(record["dataOffset"]) == len(BODY)
+        assert await there.read(ids) == BODY
+
+
 async def test_a_start_on_two_nodes_at_once_calls_the_upstream_once(
     nodes: tuple[Node, Node],
 ) -> None:

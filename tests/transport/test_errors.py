@@ -10,6 +10,7 @@ import pytest
 import durable_transport as dt
 from durable_transport import _errors
 from durable_transport._shell import _errors_httpx, _errors_httpx2
+from durable_transport.protocol import TerminalPayload
 
 WHERE: dict[str, Any] = {"session_id": "s", "request_id": "r", "offset": 7}
 
@@ -25,6 +26,17 @@ TEXTS = [
     (
         dt.GenerationAborted(**WHERE),
         "the generation was stopped [aborted, session s, request r, offset 7]",
+    ),
+    (
+        dt.GenerationTruncated("12 of 100 bytes", **WHERE),
+        (
+            "the upstream ended its answer too early: 12 of 100 bytes "
+            "[upstream_truncated, session s, request r, offset 7]"
+        ),
+    ),
+    (
+        dt.GenerationTooLarge(**WHERE),
+        ("the answer is larger than the proxy takes [too_large, session s, request r, offset 7]"),
     ),
     (
         dt.GenerationTimedOut(**WHERE),
@@ -138,6 +150,8 @@ def test_misuse_is_a_value_error() -> None:
 
 AS_THEIRS = {
     dt.GenerationFailed: "RemoteProtocolError",
+    dt.GenerationTruncated: "RemoteProtocolError",
+    dt.GenerationTooLarge: "RemoteProtocolError",
     dt.GenerationAborted: "RemoteProtocolError",
     dt.GenerationTimedOut: "ReadTimeout",
     dt.GenerationOrphaned: "RemoteProtocolError",
@@ -159,7 +173,9 @@ def test_raised_errors_are_also_the_librarys(
     kind: type[dt.GenerationError], flavour: tuple[Any, Any]
 ) -> None:
     library, errors = flavour
-    raised = errors.flavoured(kind("why", code="c", **WHERE))
+    terminal = TerminalPayload(reason="enough", actor="alice")
+    raised = errors.flavoured(kind("why", code="c", terminal=terminal, **WHERE))
+    assert (raised.reason, raised.actor) == ("enough", "alice")
     assert isinstance(raised, kind)
     assert isinstance(raised, getattr(library, AS_THEIRS[kind]))
     assert type(raised).__name__ == kind.__name__
@@ -167,6 +183,7 @@ def test_raised_errors_are_also_the_librarys(
     again = pickle.loads(pickle.dumps(raised))
     assert type(again) is type(raised)
     assert (str(again), again.code, again.offset) == (str(raised), "c", 7)
+    assert again.terminal == terminal
     request = library.Request("GET", "http://x")
     raised.request = request
     assert raised.request is request
@@ -183,7 +200,8 @@ def test_every_error_of_the_tree_has_its_flavours() -> None:
     ("code", "kind"),
     [
         ("upstream_error", dt.GenerationFailed),
-        ("upstream_truncated", dt.GenerationFailed),
+        ("upstream_truncated", dt.GenerationTruncated),
+        ("too_large", dt.GenerationTooLarge),
         ("storage_error", dt.GenerationFailed),
         ("upstream_rejected", dt.GenerationFailed),
         ("something new", dt.GenerationFailed),

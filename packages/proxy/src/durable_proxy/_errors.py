@@ -34,6 +34,7 @@ STATUS: Mapping[ErrorCode, int] = MappingProxyType(
         ErrorCode.UPSTREAM_UNREACHABLE: 502,
         ErrorCode.GENERATION_LOST: 502,
         ErrorCode.STORAGE_UNAVAILABLE: 503,
+        ErrorCode.GENERATION_STALLED: 503,
         ErrorCode.SHUTTING_DOWN: 503,
         ErrorCode.UPSTREAM_TIMEOUT: 504,
     }

@@ -22,6 +22,8 @@ from durable_transport._errors import (
     GenerationNotFound,
     GenerationOrphaned,
     GenerationTimedOut,
+    GenerationTooLarge,
+    GenerationTruncated,
     HeaderCollision,
     InvalidProxyURL,
     NoDataTimeout,
@@ -36,6 +38,7 @@ from durable_transport._errors import (
 )
 from durable_transport._headers import DurableHeaders, resume, session
 from durable_transport._progress import Progress
+from durable_transport._stop import Stopped
 from durable_transport._storage import FileStorage, MemoryStorage
 from durable_transport._stream._calls import Appended, StreamInfo
 from durable_transport._stream._errors import (
@@ -109,6 +112,8 @@ __all__ = [
     "GenerationNotFound",
     "GenerationOrphaned",
     "GenerationTimedOut",
+    "GenerationTooLarge",
+    "GenerationTruncated",
     "HeaderCollision",
     "IdempotentProducer",
     "InvalidOffset",
@@ -128,6 +133,7 @@ __all__ = [
     "SequenceConflict",
     "Sessions",
     "Snapshot",
+    "Stopped",
     "Storage",
     "StorageError",
     "StreamClosed",

@@ -6,11 +6,13 @@
     │   ├── InvalidProxyURL        (ValueError)  the base URL cannot be one
     │   └── HeaderCollision        (ValueError)  headers= and the request both set a header
     ├── StorageError               the generation storage cannot be used
-    └── GenerationError            code, session_id, request_id, offset
+    └── GenerationError            code, session_id, request_id, offset, terminal
         ├── the generation ended, and not with success
-        │   ├── GenerationFailed       the upstream broke off or sent less than it had promised
+        │   ├── GenerationFailed       the upstream broke off, or the log could not take all of it
+        │   │   ├── GenerationTruncated    the upstream sent less than it had promised
+        │   │   └── GenerationTooLarge     the upstream sent more than the proxy takes
         │   ├── GenerationAborted      somebody called stop
-        │   ├── GenerationTimedOut     the upstream was silent for too long
+        │   ├── GenerationTimedOut     the upstream was silent, or did not end, for too long
         │   ├── GenerationOrphaned     the proxy node that ran it is gone
         │   └── UpstreamUnreachable    the proxy could not connect to the upstream
         ├── it cannot be read
@@ -30,7 +32,7 @@ would see without a durable transport.
 
 from typing import ClassVar
 
-from durable_transport.protocol import ErrorCode, TerminalCode
+from durable_transport.protocol import ErrorCode, TerminalCode, TerminalPayload
 
 
 class DurableTransportError(Exception):
@@ -91,6 +93,7 @@ class GenerationError(DurableTransportError):
         session_id: As the caller wrote it (or the UUID that was made up).
         request_id: Likewise.
         offset: Bytes of the body that were handed out, counted from the generation's start.
+        terminal: The generation's last record, if it was read: state, reason, actor, bytes, timing.
     """
 
     default_code: ClassVar[str] = "generation_error"
@@ -104,6 +107,7 @@ class GenerationError(DurableTransportError):
         session_id: str = "",
         request_id: str = "",
         offset: int = 0,
+        terminal: TerminalPayload | None = None,
     ) -> None:
         # Cooperative: the classes the transports raise have an HTTP library's error next in line.
         super().__init__(detail)
@@ -112,6 +116,17 @@ class GenerationError(DurableTransportError):
         self.session_id = session_id
         self.request_id = request_id
         self.offset = offset
+        self.terminal = terminal
+
+    @property
+    def reason(self) -> str | None:
+        """Why it ended: one word of the proxy's, or what whoever stopped it said."""
+        return None if self.terminal is None else self.terminal.reason
+
+    @property
+    def actor(self) -> str | None:
+        """Who stopped it."""
+        return None if self.terminal is None else self.terminal.actor
 
     def __str__(self) -> str:
         what = f"{self.summary}: {self.detail}" if self.detail else self.summary
@@ -128,6 +143,20 @@ class GenerationFailed(GenerationError):
     summary = "the generation failed"
 
 
+class GenerationTruncated(GenerationFailed):
+    """The upstream sent less than it had promised."""
+
+    default_code = TerminalCode.UPSTREAM_TRUNCATED
+    summary = "the upstream ended its answer too early"
+
+
+class GenerationTooLarge(GenerationFailed):
+    """The upstream sent more than the proxy takes; what it takes was handed out."""
+
+    default_code = TerminalCode.TOO_LARGE
+    summary = "the answer is larger than the proxy takes"
+
+
 class GenerationAborted(GenerationError):
     """Somebody called stop."""
 
@@ -136,7 +165,7 @@ class GenerationAborted(GenerationError):
 
 
 class GenerationTimedOut(GenerationError):
-    """The upstream was silent for longer than the proxy allows."""
+    """The upstream was silent, or did not come to an end, for longer than the proxy allows."""
 
     default_code = TerminalCode.UPSTREAM_TIMEOUT
     summary = "the upstream timed out"
@@ -217,6 +246,9 @@ class ProxyProtocolError(ProxyError):
 
 _BY_CODE: dict[str, type[GenerationError]] = {
     TerminalCode.ABORTED: GenerationAborted,
+    TerminalCode.UPSTREAM_TRUNCATED: GenerationTruncated,
+    TerminalCode.TOO_LARGE: GenerationTooLarge,
+    ErrorCode.GENERATION_ABORTED: GenerationAborted,
     TerminalCode.ORPHANED: GenerationOrphaned,
     TerminalCode.UPSTREAM_TIMEOUT: GenerationTimedOut,
     TerminalCode.UPSTREAM_UNREACHABLE: UpstreamUnreachable,

@@ -244,7 +244,7 @@ class Generation:
             if rejected is not None:
                 headers = whole_headers(rejected.headers, self.progress)
                 return Answer(rejected.status, headers, rejected.body)
-            raise self._link.error(ended_as(outcome.code), outcome.message, code=outcome.code)
+            raise self._ended(outcome)
         if isinstance(merge.verdict, Completed) and not self._request.from_start:
             # Everything was consumed before: nothing is active, only the pointer was still there.
             yield from self._finish()
@@ -293,7 +293,7 @@ class Generation:
         yield from self._finish()
         verdict = self._merge.verdict
         if isinstance(verdict, Failed):
-            raise self._link.error(ended_as(verdict.code), verdict.message, code=verdict.code)
+            raise self._ended(verdict)
 
     def _relay(self) -> Step[Failure | None]:
         """Hand out what the open connection brings, until it ends."""
@@ -416,6 +416,10 @@ class Generation:
                 "the body arrived compressed: switch compression off for the proxy's addresses "
                 "in whatever is in front of it",
             )
+
+    def _ended(self, end: Failed) -> GenerationError:
+        kind = ended_as(end.code)
+        return self._link.error(kind, end.message, code=end.code, terminal=end.payload)
 
     def _contradiction(self, error: MergeError) -> GenerationError:
         kind = OffsetOutOfRange if isinstance(error, PastEndError) else ProxyProtocolError

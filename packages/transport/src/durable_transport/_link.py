@@ -24,6 +24,7 @@ from durable_transport._effects import (
 )
 from durable_transport._errors import (
     GenerationError,
+    GenerationFailed,
     GenerationNotFound,
     NoDataTimeout,
     NotADurableProxy,
@@ -40,7 +41,13 @@ from durable_transport._request import (
     wire_id,
 )
 from durable_transport._timing import Timing
-from durable_transport.protocol import BEGINNING, ControlMessage, ErrorCode, StreamHeader
+from durable_transport.protocol import (
+    BEGINNING,
+    ControlMessage,
+    ErrorCode,
+    StreamHeader,
+    TerminalPayload,
+)
 
 CONTROL_LIMIT = 16 << 20
 """Longest control answer: a rejected upstream's body is part of one."""
@@ -187,6 +194,8 @@ class Link:
         detail = f"{status} {trouble.message}".strip()
         if trouble.code == ErrorCode.OFFSET_OUT_OF_RANGE:
             raise self.error(OffsetOutOfRange, detail)
+        if trouble.code == ErrorCode.GENERATION_STALLED:
+            raise self.error(GenerationFailed, detail, code=trouble.code)
         if trouble.code in (ErrorCode.STREAM_NOT_FOUND, ErrorCode.NOT_FOUND):
             raise self.error(GenerationNotFound, detail)
         if is_temporary(status):
@@ -205,7 +214,12 @@ class Link:
         return parse_retry_after(opened.headers.get("retry-after"), self._wall())
 
     def error(
-        self, kind: type[GenerationError], detail: str = "", *, code: str | None = None
+        self,
+        kind: type[GenerationError],
+        detail: str = "",
+        *,
+        code: str | None = None,
+        terminal: TerminalPayload | None = None,
     ) -> GenerationError:
         """An error that says which generation, and where in it."""
         return kind(
@@ -214,6 +228,7 @@ class Link:
             session_id=self.progress.session_id,
             request_id=self.progress.request_id,
             offset=self.progress.offset,
+            terminal=terminal,
         )
 
     def not_ours(self, opened: Opened) -> GenerationError:

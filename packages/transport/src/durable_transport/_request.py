@@ -62,6 +62,10 @@ class ProxyURL:
         """Where a generation is started."""
         return f"{self.text}/api/{session}/{request}"
 
+    def stop(self, session: UUID, request: UUID) -> str:
+        """Where it is stopped."""
+        return f"{self.text}/api/{session}/{request}/stop"
+
     def data(self, session: UUID, request: UUID, position: int) -> str:
         """Where its body is read live from ``position``."""
         path = generation_paths(session, request).data

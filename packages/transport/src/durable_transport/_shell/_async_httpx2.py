@@ -43,6 +43,7 @@ from durable_transport._shell._io_async import (
     run_blocking,
     sleep,
 )
+from durable_transport._stop import Stop, Stopped, StopWish
 from durable_transport._storage import MemoryStorage
 from durable_transport._timing import Timing
 from durable_transport.protocol import ProxyHeader
@@ -119,6 +120,42 @@ class AsyncDurableTransport(httpx2.AsyncBaseTransport):
         connection = _Connection(self._inner, self._headers, blocking=self._storage.blocking)
         body = _Body(generation, connection, self._timing)
         return await body.respond()
+
+    async def stop(
+        self,
+        session_id: str,
+        request_id: str | None = None,
+        *,
+        reason: str | None = None,
+        actor: str | None = None,
+        incarnation: str | None = None,
+    ) -> Stopped:
+        """End a generation, on whichever node of the proxy it runs; what was written is kept.
+
+        Its readers get `GenerationAborted`. To stop one that has ended changes nothing. Closing or
+        cancelling a response stops nothing: that only leaves it.
+
+        Args:
+            session_id: As in `session`.
+            request_id: Likewise; None: the session's active generation, as this storage knows it.
+            reason: Told to whoever reads it, like ``actor``.
+            actor: Who stops it.
+            incarnation: Only this attempt of these ids (``X-Proxy-Incarnation``).
+
+        Raises:
+            GenerationNotFound: there is no such generation.
+            ProxyUnreachable, ProxyRefused, NotADurableProxy: the proxy could not be told.
+        """
+        wish = StopWish(session_id, request_id, reason, actor, incarnation)
+        stop = Stop(
+            wish, proxy=self._proxy, sessions=self.sessions, timing=self._timing, clocks=_CLOCKS
+        )
+        connection = _Connection(self._inner, self._headers, blocking=self._storage.blocking)
+        try:
+            return await connection.run(stop.run())
+        finally:
+            with bounded_cleanup(self._timing.close):
+                await connection.aclose()
 
     async def aclose(self) -> None:
         """Close the connections, unless they belong to the ``transport`` given."""

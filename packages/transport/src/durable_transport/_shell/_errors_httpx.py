@@ -15,6 +15,14 @@ class GenerationFailed(_errors.GenerationFailed, httpx.RemoteProtocolError):
     """See `durable_transport.GenerationFailed`."""
 
 
+class GenerationTruncated(_errors.GenerationTruncated, httpx.RemoteProtocolError):
+    """See `durable_transport.GenerationTruncated`."""
+
+
+class GenerationTooLarge(_errors.GenerationTooLarge, httpx.RemoteProtocolError):
+    """See `durable_transport.GenerationTooLarge`."""
+
+
 class GenerationAborted(_errors.GenerationAborted, httpx.RemoteProtocolError):
     """See `durable_transport.GenerationAborted`."""
 
@@ -62,6 +70,8 @@ class ProxyProtocolError(_errors.ProxyProtocolError, httpx.RemoteProtocolError):
 _FLAVOURED: dict[type[_errors.GenerationError], type[_errors.GenerationError]] = {
     _errors.GenerationError: GenerationError,
     _errors.GenerationFailed: GenerationFailed,
+    _errors.GenerationTruncated: GenerationTruncated,
+    _errors.GenerationTooLarge: GenerationTooLarge,
     _errors.GenerationAborted: GenerationAborted,
     _errors.GenerationTimedOut: GenerationTimedOut,
     _errors.GenerationOrphaned: GenerationOrphaned,
@@ -84,6 +94,7 @@ def flavoured(error: _errors.GenerationError) -> _errors.GenerationError:
         session_id=error.session_id,
         request_id=error.request_id,
         offset=error.offset,
+        terminal=error.terminal,
     )
 
 

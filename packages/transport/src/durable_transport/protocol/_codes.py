@@ -50,6 +50,7 @@ class ErrorCode(StrEnum):
     UPSTREAM_TIMEOUT = "upstream_timeout"
     GENERATION_LOST = "generation_lost"
     GENERATION_ABORTED = "generation_aborted"
+    GENERATION_STALLED = "generation_stalled"
 
     # sessions
     SESSION_NOT_FOUND = "session_not_found"
