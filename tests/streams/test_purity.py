@@ -19,6 +19,7 @@ PURE = {
     "_describe": {"_model"},
     "_errors": set(),
     "_glob": {"_path"},
+    "_journal": {"_segments"},
     "_json_mode": set(),
     "_model": set(),
     "_path": set(),
@@ -42,7 +43,7 @@ PURE = {
 STANDARD = {
     "base64", "bisect", "collections", "collections.abc", "dataclasses", "datetime", "enum",
     "functools", "hashlib", "hmac", "http", "ipaddress", "itertools", "json",
-    "math", "re", "typing", "urllib.parse",
+    "math", "re", "struct", "typing", "urllib.parse",
 }  # fmt: skip
 LIBRARIES = {
     "_json_mode": {"pydantic_core"},

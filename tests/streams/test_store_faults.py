@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 PRODUCER = Producer("p", 0, 0)
 TRIGGERS = {
-    "bytes": "CREATE TRIGGER fault BEFORE INSERT ON chunks",
+    "bytes": "CREATE TRIGGER fault BEFORE INSERT ON journal",
     "producer": "CREATE TRIGGER fault BEFORE INSERT ON producers",
     "lease": "CREATE TRIGGER fault BEFORE INSERT ON nodes",
     "stream": "CREATE TRIGGER fault BEFORE UPDATE ON streams",
@@ -108,17 +108,20 @@ def test_a_commit_whose_answer_is_lost_is_looked_up(
 ) -> None:
     """The disk has it and the caller was told that it failed: the truth is the disk's."""
     one(store, Create("s", data=b"kept"))
-    execute = store._writer.exec_driver_sql
+    driver = store._driver
 
-    def losing(sql: str, values: Any = ()) -> Any:
-        result = execute(sql, values)
-        if sql == "COMMIT":
-            raise error
-        return result
+    class Losing:
+        in_transaction = False
+
+        def execute(self, sql: str, values: Any = ()) -> Any:
+            result = driver.execute(sql, values)
+            if sql == "COMMIT":
+                raise error
+            return result
 
     append = Append("s", b"!", producer=PRODUCER)
     with monkeypatch.context() as patched:
-        patched.setattr(store._writer, "exec_driver_sql", losing)
+        patched.setattr(store, "_driver", Losing())
         with pytest.raises((StorageError, KeyError)):
             one(store, append)
     assert isinstance(one(store, append), Duplicate)

@@ -46,8 +46,9 @@ def rows(store: Store, path: str) -> list[int]:
 
 
 def fill(store: Store, path: str, pieces: list[bytes], *, close: bool = False) -> bytes:
-    for piece in pieces:
-        one(store, Append(path, piece))
+    """Append pieces, each in a second of its own: what comes in one may be one row."""
+    for number, piece in enumerate(pieces):
+        one(store, Append(path, piece), NOW - len(pieces) + number)
     if close:
         one(store, Append(path, close=True))
     return b"".join(pieces)
@@ -176,6 +177,7 @@ def test_the_file_shrinks(tmp_path: Path) -> None:
 
 
 def trim(store: Store, default: Retention = KEEP_ALL, now: float = NOW) -> None:
+    tidy(store, now - IDLE_SECONDS)  # what was just appended becomes rows
     for operation in store.overdue(default, now):
         one(store, operation, now)
     tidy(store, now)
@@ -273,6 +275,7 @@ async def test_retention_over_http() -> None:
         assert (await server.put("s", Stream_Retain_Bytes="11")).status == 409
         for number in range(10):
             await server.post("s", b"%04d\n" % number)
+            await server.log.tidy()
         await server.log.sweep()
         (listed,) = [describe(one) for one in await server.log.list_streams()]
         assert (listed["earliestOffset"], listed["size"]) == (format_offset(40), 10)
@@ -309,6 +312,7 @@ async def test_a_reader_that_retention_overtakes_is_told() -> None:
             assert len((await reader.read(50)).data) == 50
             for _ in range(3):
                 await log.transact(Append("s", b"y" * 1000))
+                await log.tidy()
             await log.sweep()
             with pytest.raises(OffsetGoneError):
                 await reader.next()

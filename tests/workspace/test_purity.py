@@ -28,6 +28,7 @@ PURE = {
             "_describe",
             "_errors",
             "_glob",
+            "_journal",
             "_json_mode",
             "_model",
             "_path",
@@ -94,6 +95,7 @@ MAY_IMPORT = {
         "typing",
     ),
     "statistics",
+    "struct",
     *("base64", "binascii", "bisect", "datetime", "email.utils", "ipaddress", "json", "math", "re"),
     *("urllib.parse", "uuid", "pydantic", "pydantic.alias_generators", "pydantic_core"),
     "contextvars",  # headers that hold for a block of the caller's code

@@ -90,7 +90,7 @@ CORS_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"access-control-expose-headers", _EXPOSED.lower().encode()),
 )
 """On every answer, errors included, of a surface that pages of any origin may use."""
-_BASE_HEADERS: tuple[tuple[bytes, bytes], ...] = (
+BASE_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"cross-origin-resource-policy", b"cross-origin"),
 )
@@ -110,10 +110,13 @@ class Answer:
 
     def all_headers(self, *, length: bool = True) -> HeaderList:
         """The headers as they are sent; ``length=False`` for a body that is still growing."""
-        headers = [*_BASE_HEADERS, *self.headers]
+        return [*BASE_HEADERS, *self.own_headers(length=length)]
+
+    def own_headers(self, *, length: bool = True) -> HeaderList:
+        """Those that not every answer of this surface has."""
         if length and self.status not in (204, 304):
-            headers.append((b"content-length", b"%d" % len(self.body)))
-        return headers
+            return [*self.headers, (b"content-length", b"%d" % len(self.body))]
+        return self.headers
 
     def add(self, name: str, value: str) -> None:
         """Append a header field."""
@@ -149,17 +152,17 @@ def preflight(methods: Iterable[str]) -> Answer:
 def of_outcome(outcome: Outcome, location: str) -> Answer:
     """What a write came to. ``location`` is the URL of the stream."""
     match outcome:
+        case Appended(stream, start, end, producer):
+            # 200 tells a producer that its batch is new; a close without bytes is none.
+            answer = _positioned(200 if producer is not None and end > start else 204, stream)
+            _add_producer(answer, producer)
+            return answer
         case Created(stream):
             answer = _configured(201, stream)
             answer.add("Location", location)
             return answer
         case Exists(stream):
             return _configured(200, stream)
-        case Appended(stream, start, end, producer):
-            # 200 tells a producer that its batch is new; a close without bytes is none.
-            answer = _positioned(200 if producer is not None and end > start else 204, stream)
-            _add_producer(answer, producer)
-            return answer
         case Duplicate(stream, producer):
             answer = _positioned(204, stream)
             _add_producer(answer, producer)

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
 from durable_streams_server import _answer as render
 from durable_streams_server._answer import Answer, refusal
@@ -88,14 +89,13 @@ class StreamsApp:
         self._log = log
         self._subscriptions = subscriptions
         self._prefix = prefix.rstrip("/") + "/"
-        self._raw_prefix = self._prefix.encode()
-        self._raw_reserved = self._raw_prefix + f"{RESERVED}/".encode()
         self._replaceable = replaceable
         self.every_answer = render.CORS_HEADERS if cors else ()
         self._methods = render.READ_METHODS if read_only else render.METHODS
         self.limits = limits or Limits()
         self._clock = clock
         self.responses = [0] * 6
+        self.append_path = lru_cache(maxsize=4096)(self._append_path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
@@ -188,36 +188,33 @@ class StreamsApp:
 
     # ------------------------------------------------------------------ appends the short way
 
-    def has_append(self, target: bytes) -> bool:
-        """See `AppendSurface.has_append`."""
-        return (
-            "POST" in self._methods
-            and target.startswith(self._raw_prefix)
-            and not target.startswith(self._raw_reserved)
-            and b"?" not in target
-        )
+    def _append_path(self, target: bytes) -> str | None:
+        """See `AppendSurface.append_path`."""
+        if "POST" not in self._methods or b"?" in target:
+            return None
+        try:
+            return self._path(target.decode("latin-1"), "")
+        except (RequestError, InvalidPathError):
+            return None
 
     def append(
-        self, target: bytes, headers: Headers, body: bytes, reply: Callable[[Answer], None]
+        self, path: str, headers: Headers, body: bytes, reply: Callable[[Answer], None]
     ) -> None:
         """See `AppendSurface.append`."""
 
-        def answer(it: Answer) -> None:
-            self.responses[it.status // 100] += 1
-            reply(it)
-
-        def settle(result: tuple[Outcome, ...] | LogError) -> None:
-            if isinstance(result, LogError):
-                answer(_of_error(result, "POST", path))
+        def settle(result: tuple[Outcome, ...] | LogError | RequestError) -> None:
+            if isinstance(result, tuple):
+                answer = render.of_outcome(result[0], "")
             else:
-                answer(render.of_outcome(result[0], ""))
+                answer = _of_error(result, "POST", path)
+            self.responses[answer.status // 100] += 1
+            reply(answer)
 
-        path = target.decode("latin-1")
         try:
-            operation = parse_append(self._path(path, ""), headers, body)
+            operation = parse_append(path, headers, body)
             self._open_log().submit((operation,), settle)
-        except (RequestError, InvalidPathError, LogError) as error:
-            answer(_of_error(error, "POST", path))
+        except (RequestError, LogError) as error:
+            settle(error)
 
     # ------------------------------------------------------------------ reading
 

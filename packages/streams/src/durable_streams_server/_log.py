@@ -22,7 +22,9 @@ from durable_streams_server._errors import (
 from durable_streams_server._model import (
     EARLIEST,
     KEEP_ALL,
+    Append,
     Chunk,
+    Create,
     Heartbeat,
     Inspection,
     Operation,
@@ -37,7 +39,7 @@ from durable_streams_server._shared import SharedReads
 from durable_streams_server._stats import Batch, OnBatch, Stats
 from durable_streams_server._store import Commit, Store
 from durable_streams_server._url import open_store
-from durable_streams_server._writer import Finished, Request, Settle, Work, Writer
+from durable_streams_server._writer import Finished, Request, Settle, Submission, Work, Writer
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -47,6 +49,8 @@ T = TypeVar("T")
 DEFAULT_LEASE_SECONDS = 10.0
 SWEEP_SECONDS = 30.0
 TIDY_SECONDS = 5.0
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+"""A commit takes no more operations once it holds this many bytes: bounds latency and memory."""
 TIDY_PAUSE_SECONDS = 0.02
 """Between two steps of house-keeping, so that appends take most of the writer's time."""
 
@@ -85,6 +89,8 @@ class Log:
         self._listener: Callable[[Effects], None] | None = None
         self._reads = _reads_of(store, clock)
         self._submitted: list[Request] = []
+        self._idle = asyncio.Event()  # the writer has nothing to commit
+        self._idle.set()
         self._observers: tuple[OnBatch, ...] = (self.stats.add,)
         self._writer = Writer(store, self._deliver, clock, self._observe)
         self._chores: list[asyncio.Task[None]] = []
@@ -153,7 +159,8 @@ class Log:
         if self._store.peers is not None:
             # What this node still owns is for the others to end, and they need not wait for it.
             self._submitted.append(Request((Heartbeat(self.node_id, self._clock()),), None))
-        self._hand_over()
+        self._hand_over_if_idle()
+        await self._idle.wait()
         await asyncio.wrap_future(self._writer.stop())
         await self._reads.close()
         await asyncio.to_thread(self._store.close)
@@ -196,22 +203,35 @@ class Log:
     def submit(self, operations: tuple[Operation, ...], settle: Settle | None) -> None:
         """`transact` for callers without a task: ``settle`` is called with what becomes of it.
 
-        What is submitted in one turn of the event loop is handed over as one: waking the writer's
-        thread for the first of many would commit that one alone, and the others one commit later.
+        An idle writer is given what is submitted in one turn of the event loop; what comes while
+        it commits is its next batch. So waiting costs one commit at most, and throughput does not
+        fall with the number of streams.
 
         Raises:
             LogClosedError: the log is shut down.
         """
         if self._closing:
             raise LogClosedError
-        if not self._submitted:
-            self._loop.call_soon(self._hand_over)
+        if not self._submitted and self._idle.is_set():
+            # Not at once: that would commit the first of many alone.
+            self._loop.call_soon(self._hand_over_if_idle)
         self._submitted.append(Request(operations, settle))
 
+    def _hand_over_if_idle(self) -> None:
+        if self._submitted and self._idle.is_set():
+            self._hand_over()
+
     def _hand_over(self) -> None:
-        if self._submitted:
-            submitted, self._submitted = self._submitted, []
-            self._writer.submit(submitted)
+        count = _how_many(self._submitted)
+        batch, self._submitted = self._submitted[:count], self._submitted[count:]
+        self._idle.clear()
+        self._writer.submit(Submission(batch, self._prepare(batch)))
+
+    def _prepare(self, batch: Sequence[Request]) -> Commit | None:
+        try:
+            return self._store.prepare([request.group for request in batch], self._clock())
+        except Exception:  # noqa: BLE001 - a defect: it comes again in the writer, which tells them
+            return None
 
     async def control(self, work: "Callable[[Connection], T]") -> T:
         """Run ``work`` in one durable write transaction of the store, see `Store.control`.
@@ -228,7 +248,7 @@ class Log:
     async def _in_writer(self, work: Work[T]) -> T:
         if self._closing:
             raise LogClosedError
-        self._hand_over()
+        self._hand_over_if_idle()
         return await asyncio.wrap_future(self._writer.run(work))
 
     def on_batch(self, observer: OnBatch) -> None:
@@ -248,6 +268,10 @@ class Log:
 
     def _finish(self, finished: Finished) -> None:
         """Show a batch to readers, then answer those who asked for it (in the loop's thread)."""
+        if self._submitted:
+            self._hand_over()  # before all else: the writer has nothing to do
+        else:
+            self._idle.set()
         requests, result = finished
         if isinstance(result, Commit):
             self._failure = None
@@ -375,6 +399,18 @@ class Log:
             except Exception:
                 # A defect, but without heartbeats it would cost every stream of this node.
                 logger.exception("%s failed", name)
+
+
+def _how_many(requests: Sequence[Request]) -> int:
+    """So many of them, one at least, are one batch."""
+    size = 0
+    for count, request in enumerate(requests, 1):
+        for operation in request.group:
+            if isinstance(operation, Append | Create):
+                size += len(operation.data)
+        if size >= MAX_BATCH_BYTES:
+            return count
+    return len(requests)
 
 
 def _settle(

@@ -63,7 +63,7 @@ class StreamInfo(NamedTuple):
 
     def grown_to(self, tail: int) -> "StreamInfo":
         """The stream with another tail. For every append; `_replace` takes four times longer."""
-        return StreamInfo._make((*self[:_TAIL], tail, *self[_TAIL + 1 :]))
+        return _make_tuple(StreamInfo, (*self[:_TAIL], tail, *self[_TAIL + 1 :]))
 
     def differs_in_tail_only(self, other: "StreamInfo") -> bool:
         """Both are one stream, and nothing but its tail has changed."""
@@ -71,6 +71,7 @@ class StreamInfo(NamedTuple):
 
 
 _TAIL = StreamInfo._fields.index("tail")
+_make_tuple = tuple.__new__
 
 
 class Retention(NamedTuple):

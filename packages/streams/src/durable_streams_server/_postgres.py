@@ -96,7 +96,15 @@ class PostgresStore:
 
     # ------------------------------------------------------------------ writing
 
-    def commit(self, groups: Sequence[Sequence[Operation]], now: float) -> Commit:
+    def prepare(self, _groups: Sequence[Sequence[Operation]], _now: float) -> None:
+        """See `Store.prepare`: what other nodes write only the database knows."""
+
+    def commit(
+        self,
+        groups: Sequence[Sequence[Operation]],
+        now: float,
+        prepared: Commit | None = None,  # noqa: ARG002 - there is none
+    ) -> Commit:
         """See `Store.commit`."""
         if not any(groups):
             return Commit([() for _ in groups], Effects())

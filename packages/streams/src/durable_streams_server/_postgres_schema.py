@@ -23,7 +23,7 @@ _LOCK = 0x44535452  # "DSTR"
 
 metadata = MetaData()
 for _table in schema.metadata.sorted_tables:
-    if _table is not schema.chunks:
+    if _table not in (schema.chunks, schema.journal):
         _table.to_metadata(metadata)
 _streams = metadata.tables["streams"]
 # What a read or an append changes is in no index, so that neither has to touch one.

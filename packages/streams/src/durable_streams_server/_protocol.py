@@ -23,14 +23,14 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from durable_streams_server._answer import Answer, refusal
+from durable_streams_server._answer import BASE_HEADERS, Answer, refusal
 from durable_streams_server._exchange import DIRECT_BODY
 from durable_streams_server._request import Headers, parse_headers
 from durable_transport.protocol import ErrorCode
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from uvicorn.protocols.http.flow_control import FlowControl
 
@@ -58,7 +58,9 @@ class GuardedProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(**of_uvicorn)
         self._limits = limits
-        self._every_answer = b"".join(b"%b: %b\r\n" % field for field in every_answer)
+        self._every_answer = _fields((*BASE_HEADERS, *every_answer))
+        self._defaults: object = None  # of uvicorn, as they were when the next line was made
+        self._first_fields = b""
         self._piece_bytes = 0  # of what is being parsed
         self._head_bytes: int | None = None  # of a head that is coming in, from its second piece on
         self._patience: asyncio.TimerHandle | None = None
@@ -138,15 +140,19 @@ class GuardedProtocol(HttpToolsProtocol):
         return cycle is not None and not cycle.response_complete
 
     def _on_the_wire(self, answer: Answer, *, close: bool) -> bytes:
-        parts = [STATUS_LINE[answer.status]]
-        for name, value in self.server_state.default_headers:
-            parts += (name, b": ", value, b"\r\n")
-        for name, value in answer.all_headers():
-            parts += (name, b": ", value, b"\r\n")
-        parts.append(self._every_answer)
+        if self._defaults is not self.server_state.default_headers:
+            # A new list each second, with the time in it.
+            self._defaults = self.server_state.default_headers
+            self._first_fields = self._every_answer + _fields(self.server_state.default_headers)
+        parts = [STATUS_LINE[answer.status], self._first_fields]
+        parts += [b"%b: %b\r\n" % field for field in answer.own_headers()]
         parts.append(b"connection: close\r\n\r\n" if close else b"\r\n")
         parts.append(answer.body)
         return b"".join(parts)
+
+
+def _fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(b"%b: %b\r\n" % field for field in fields)
 
 
 def _nothing() -> None:
@@ -201,11 +207,15 @@ class AppendSurface(Protocol):
     def every_answer(self) -> Sequence[tuple[bytes, bytes]]:
         """See above."""
 
-    def has_append(self, target: bytes) -> bool:
-        """Whether a POST to this request target may be an append; others are not asked for."""
+    @property
+    def append_path(self) -> Callable[[bytes], str | None]:
+        """Gives the path of the stream that a POST to a request target appends to.
+
+        None is for what is no append, or none that goes the short way.
+        """
 
     def append(
-        self, target: bytes, headers: Headers, body: bytes, reply: Callable[[Answer], None]
+        self, path: str, headers: Headers, body: bytes, reply: Callable[[Answer], None]
     ) -> None:
         """Carry out a POST; ``reply`` is called once, in the loop's thread, at once or later."""
 
@@ -218,11 +228,12 @@ class _NobodyWaits:
 class _AppendCycle:
     """An append in uvicorn's eyes: what it looks at to keep the requests of a connection apart."""
 
-    __slots__ = ("body", "disconnected", "headers", "keep_alive", "response_complete")
+    __slots__ = ("body", "disconnected", "headers", "keep_alive", "path", "response_complete")
     message_event = _NobodyWaits()
     more_body = False  # what is here is no body that uvicorn waits for
 
-    def __init__(self, headers: Headers) -> None:
+    def __init__(self, path: str, headers: Headers) -> None:
+        self.path = path
         self.headers = headers
         self.body: list[bytes] = []
         self.keep_alive = True
@@ -260,10 +271,10 @@ class StreamsProtocol(GuardedProtocol):
         """Parser callback: which way the request goes."""
         at_most = (self._head_bytes or 0) + self._piece_bytes
         if at_most <= self._limits.headers and self.parser.get_method() == b"POST":
-            headers = parse_headers(self.headers)
-            if self._goes_short(headers):
+            path, headers = self._surface.append_path(self.url), parse_headers(self.headers)
+            if path is not None and self._goes_short(headers):
                 self._head_bytes = None
-                self._append = _AppendCycle(headers)
+                self._append = _AppendCycle(path, headers)
                 self.cycle = cast("RequestResponseCycle", self._append)
                 return
         url, fields, expects = self.url, self.headers, self.expect_100_continue
@@ -274,8 +285,7 @@ class StreamsProtocol(GuardedProtocol):
 
     def _goes_short(self, headers: Headers) -> bool:
         return (
-            self._surface.has_append(self.url)
-            and self._is_short(headers.get(b"content-length", b""))
+            self._is_short(headers.get(b"content-length", b""))
             and not self._is_answering()
             and not self.flow.write_paused
             and not self.expect_100_continue
@@ -306,7 +316,7 @@ class StreamsProtocol(GuardedProtocol):
             return
         pieces = append.body
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self._surface.append(self.url, append.headers, body, partial(self._reply, append))
+        self._surface.append(append.path, append.headers, body, partial(self._reply, append))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody is there any more; an append that is under way is carried out all the same."""

@@ -51,6 +51,7 @@ _TTL, _EXPIRES_AT, _SEQ, _CLOSED, _PRODUCER_ID, _PRODUCER_EPOCH, _PRODUCER_SEQ =
 )
 
 _PRODUCER_FIELDS = frozenset({_PRODUCER_ID, _PRODUCER_EPOCH, _PRODUCER_SEQ})
+_APPEND_FIELDS = _PRODUCER_FIELDS | {_CLOSED, _SEQ}
 
 _FORKED_FROM, _FORK_OFFSET, _FORK_SUB_OFFSET = (
     name.lower().encode()
@@ -267,7 +268,8 @@ def parse_append(path: str, headers: Headers, body: bytes) -> Append:
         RequestError: an empty body without a close, a missing content type, malformed producer
             headers, or a body that is not JSON.
     """
-    close, producer = _is_closing(headers), _parse_producer(headers)
+    usual = _APPEND_FIELDS.isdisjoint(headers)
+    close, producer = (False, None) if usual else (_is_closing(headers), _parse_producer(headers))
     if not body:
         if not close:
             raise RequestError(
@@ -283,6 +285,8 @@ def parse_append(path: str, headers: Headers, body: bytes) -> Append:
     data = _wire_bytes(body, content_type)
     if not data:
         raise RequestError(ErrorCode.EMPTY_BODY, "an empty JSON array appends nothing")
+    if usual:
+        return Append(path, data, content_type)
     return Append(
         path,
         data,

@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _ID = Integer().with_variant(BigInteger(), "postgresql")  # 64 bits in every database
 _NAME = Text().with_variant(Text(collation="C"), "postgresql")  # sorts by its bytes
@@ -73,6 +73,16 @@ chunks = Table(
 )
 # Rows lie in commit order (one commit writes neighbouring pages); the index finds a stream's.
 Index("chunks_stream_offset", chunks.c.stream_id, chunks.c.end_offset, unique=True)
+
+# What was appended lately, in the order of the commits; see `_journal`. Not in Postgres, where the
+# writers are many.
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("written_at", BigInteger, nullable=False),  # epoch seconds
+    Column("entries", LargeBinary, nullable=False),
+)
 
 garbage = Table(
     "garbage",
@@ -177,7 +187,11 @@ def _add_retention(connection: Connection) -> None:
     run("DROP TABLE chunks_without_time")
 
 
-_STEPS = {1: _add_subscriptions, 2: _add_retention}
+def _add_journal(connection: Connection) -> None:
+    metadata.create_all(connection, tables=[journal], checkfirst=False)
+
+
+_STEPS = {1: _add_subscriptions, 2: _add_retention, 3: _add_journal}
 """What turns tables of a version into those of the next."""
 
 

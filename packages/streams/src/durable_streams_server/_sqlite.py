@@ -6,9 +6,11 @@ else writes, the write side may remember streams between batches and need not re
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from threading import RLock
 from typing import Any, TypeVar
@@ -16,8 +18,10 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, pool, select
 
 from durable_streams_server import _schema as schema
+from durable_streams_server import _sqlite_statements as sql
 from durable_streams_server._chain import read_chain
 from durable_streams_server._errors import StorageError, StoreBrokenError
+from durable_streams_server._journal import DIRECT_BYTES, Journal, Part, Row, entries_of
 from durable_streams_server._model import (
     Append,
     Inspection,
@@ -52,6 +56,7 @@ from durable_streams_server._sqlite_file import (
     Places,
     give_back_pages,
     is_fatal,
+    left_in_journal,
     lock_file,
     log_of,
     make_engine,
@@ -66,12 +71,12 @@ from durable_streams_server._store import Commit
 from durable_streams_server._tidy import Tidier, garbage_of
 
 T = TypeVar("T")
+Groups = Sequence[Sequence[Operation]]
 
 MINIMUM_SQLITE = (3, 35, 0)  # UPDATE ... FROM, RETURNING
 REMEMBERED = 20_000
 """Streams, and producers, of which so many are remembered that the next batch forgets them all."""
 READ_CONNECTIONS = 4
-_ROWS_PER_STATEMENT = 500
 
 
 class SqliteStore:
@@ -92,6 +97,8 @@ class SqliteStore:
         self._known: dict[str, StreamInfo] = {}
         self._known_producers: dict[ProducerKey, ProducerState] = {}
         self._leases: dict[str, float] = {}
+        self._journal = Journal()
+        self._journal_is_known = False
         self._tidier = Tidier()
         self._places: Places | None = None
         with ExitStack() as resources:
@@ -126,9 +133,10 @@ class SqliteStore:
         resources.callback(self._read_engine.dispose)
         with opening_errors(self.file):
             self._writer = resources.enter_context(self._write_engine.connect())
-            prepare(self._writer, self.file)
+            self._driver = prepare(self._writer, self.file)
             # Whoever wrote a lease here before is gone: the file has one owner at a time.
             self._writer.exec_driver_sql("DELETE FROM nodes")
+            self._load_journal()
             last_id = self._writer.exec_driver_sql(
                 "SELECT seq FROM sqlite_sequence WHERE name = 'streams'"
             ).scalar()
@@ -137,32 +145,69 @@ class SqliteStore:
     def close(self) -> None:
         """Close the connections and give the file up."""
         with self._read_turn, storage_errors():
-            self._resources.close()
+            try:
+                self._empty_journal()
+            finally:
+                self._resources.close()
+
+    def _empty_journal(self) -> None:
+        """A store that was closed has all its bytes in rows, as far as there is room for them."""
+        if self._failed is None and self._journal_is_known:
+            # What stays in the journal is as safe there, and is taken over by the next opening.
+            with suppress(sqlite3.Error), self._transaction():
+                self._execute(_moving(self._journal.everything()))
 
     # ------------------------------------------------------------------ writing
 
-    def commit(self, groups: Sequence[Sequence[Operation]], now: float) -> Commit:
+    def prepare(self, groups: Groups, now: float) -> Commit | None:
+        """See `Store.prepare`: appends to streams and by producers that are remembered."""
+        state = State(leases=self._leases)
+        for group in groups:
+            for operation in group:
+                if type(operation) is not Append:
+                    return None
+                stream = self._known.get(operation.path)
+                if stream is None or stream.forked_from is not None:
+                    return None
+                state.streams[stream.path] = stream
+                if operation.producer is not None:
+                    key = (stream.id, operation.producer.id)
+                    if key not in self._known_producers:
+                        return None
+                    state.producers[key] = self._known_producers[key]
+        return self._plan(groups, state, now)
+
+    def commit(self, groups: Groups, now: float, prepared: Commit | None = None) -> Commit:
         """See `Store.commit`."""
         self._check_writable()
         with self._read_turn, self._fail_stop(), storage_errors():
-            planner = Planner(self._load_state(groups), now, self._new_id)
-            outcomes = [planner.run(group) for group in groups]
-            self._write(planner.effects, now)
-        self._remember(planner.effects)
-        self._tidier.note(planner.effects, now)
-        return Commit(outcomes, planner.effects)
+            self._load_journal()
+            commit = prepared
+            if commit is None or not self._remembers(commit.effects):
+                commit = self._plan(groups, self._load_state(groups), now)
+            self._write(commit.effects, int(now))
+        self._remember(commit.effects)
+        self._tidier.note(commit.effects, now)
+        return commit
+
+    def _remembers(self, effects: Effects) -> bool:
+        """Whether it knows what was prepared from: something may have failed in between."""
+        return all(stream.path in self._known for stream in effects.streams.values())
+
+    def _plan(self, groups: Groups, state: State, now: float) -> Commit:
+        planner = Planner(state, now, self._new_id)
+        return Commit([planner.run(group) for group in groups], planner.effects)
 
     def control(self, work: Callable[[Connection], T]) -> T:
         """See `Store.control`."""
         self._check_writable()
         with self._read_turn, self._fail_stop(), storage_errors():
-            self._writer.exec_driver_sql("BEGIN IMMEDIATE")
-            try:
+            self._load_journal()
+            part = self._journal.everything()
+            with self._transaction():
+                self._execute(_moving(part))
                 result = work(self._writer)
-                self._writer.exec_driver_sql("COMMIT")
-            except BaseException:
-                self._rollback()
-                raise
+            self._journal.settle(part)
         return result
 
     def tidy(self, now: float) -> bool:
@@ -181,11 +226,18 @@ class SqliteStore:
         if self._failed is not None:
             raise self._failed
 
+    def _load_journal(self) -> None:
+        """Know what is in the journal: from the disk after a start, and after a failure."""
+        if not self._journal_is_known:
+            journal = Journal(self._journal.moves + 1)
+            journal.load(*left_in_journal(self._writer))
+            self._journal, self._journal_is_known = journal, True
+
     def _new_id(self) -> int:
         self._last_id += 1
         return self._last_id
 
-    def _load_state(self, groups: Sequence[Sequence[Operation]]) -> State:
+    def _load_state(self, groups: Groups) -> State:
         paths = paths_of(groups)
         streams: dict[str, StreamInfo] = {}
         while paths:
@@ -199,17 +251,17 @@ class SqliteStore:
 
     def _load_streams(self, paths: set[str]) -> None:
         missing = [path for path in paths if path not in self._known]
-        for start in range(0, len(missing), _ROWS_PER_STATEMENT):
-            part = missing[start : start + _ROWS_PER_STATEMENT]
-            known = _with_placeholders(_ANY_STREAM, len(part), 1)
+        for start in range(0, len(missing), sql.ROWS_PER_STATEMENT):
+            part = missing[start : start + sql.ROWS_PER_STATEMENT]
+            known = sql.with_placeholders(sql.ANY_STREAM, len(part), 1)
             if self._writer.exec_driver_sql(known, tuple(part)).first() is None:
                 continue  # to be created, which costs an eighth of the query below
             query = SELECT_STREAMS.where(schema.streams.c.path.in_(part))
             for row in self._writer.execute(query):
-                self._known[row.path] = stream_of_row(row)
+                self._known[row.path] = self._stream_of_row(row)
 
     def _load_producers(
-        self, groups: Sequence[Sequence[Operation]], streams: dict[str, StreamInfo]
+        self, groups: Groups, streams: dict[str, StreamInfo]
     ) -> dict[ProducerKey, ProducerState]:
         loaded: dict[ProducerKey, ProducerState] = {}
         for group in groups:
@@ -231,23 +283,28 @@ class SqliteStore:
         ).first()
         return None if row is None else (row.epoch, row.seq)
 
-    def _write(self, effects: Effects, now: float) -> None:
-        statements = list(self._statements(effects, now))
-        if len(statements) > 1:
-            statements = [("BEGIN IMMEDIATE", ()), *statements, ("COMMIT", ())]
-        try:
-            for sql, values in statements:
-                self._writer.exec_driver_sql(sql, values)
-        except BaseException:
-            self._rollback()
-            raise
+    def _write(self, effects: Effects, now: int) -> None:
+        rows = [
+            Row(id_, effects.streams[id_].tail, b"".join(pieces), now)
+            for id_, pieces in effects.chunks.items()
+        ]
+        direct = [row for row in rows if len(row.data) >= DIRECT_BYTES]
+        small = [row for row in rows if len(row.data) < DIRECT_BYTES] if direct else rows
+        part = self._journal.next_part(row.stream_id for row in direct)
+        statements = [
+            *self._statements(effects),
+            *_moving(part._replace(rows=part.rows + direct)),
+        ]
+        if small:
+            row = (self._journal.last_id + 1, now, entries_of(small))
+            statements += sql.with_rows(sql.INSERT_JOURNAL, [row])
+        # One statement alone is a transaction by itself.
+        with self._transaction() if len(statements) > 1 else nullcontext():
+            self._execute(statements)
+        self._journal.settle(part, small, effects.deleted)
 
-    def _statements(self, effects: Effects, now: float) -> Iterator[tuple[str, tuple[Any, ...]]]:
-        """What to execute for a batch; one statement alone is a transaction by itself.
-
-        There is one statement for many rows, because each costs a turn of the interpreter's lock.
-        Appends alone write rows of bytes only: a stream's tail is where its last row ends.
-        """
+    def _statements(self, effects: Effects) -> Iterator[sql.Statement]:
+        """What to execute for all but the bytes: a stream's tail is where its last row ends."""
         for stream_id in effects.deleted:
             yield "DELETE FROM streams WHERE id = ?", (stream_id,)
         garbage = garbage_of(effects, lambda path: self._known[path].start)
@@ -258,31 +315,39 @@ class SqliteStore:
             if stream.id not in effects.created
             and not stream.differs_in_tail_only(self._known[stream.path])
         ]
-        written_at = int(now)
-        new_chunks = [
-            (id_, effects.streams[id_].tail, b"".join(pieces), written_at)
-            for id_, pieces in effects.chunks.items()
-        ]
         new_producers = [key + state for key, state in effects.producers.items()]
-        yield from _with_rows(_UPSERT_GARBAGE, garbage)
-        yield from _with_rows(_INSERT_STREAMS, created)
-        yield from _with_rows(_UPDATE_STREAMS, changed)
-        yield from _with_rows(_INSERT_CHUNKS, new_chunks)
-        yield from _with_rows(_UPSERT_PRODUCERS, new_producers)
-        yield from _with_rows(_UPSERT_NODES, list(effects.leases.items()))
+        yield from sql.with_rows(sql.UPSERT_GARBAGE, garbage)
+        yield from sql.with_rows(sql.INSERT_STREAMS, created)
+        yield from sql.with_rows(sql.UPDATE_STREAMS, changed)
+        yield from sql.with_rows(sql.UPSERT_PRODUCERS, new_producers)
+        yield from sql.with_rows(sql.UPSERT_NODES, list(effects.leases.items()))
 
-    def _rollback(self) -> None:
-        driver = self._writer.connection.driver_connection
-        if driver is not None and driver.in_transaction:
-            driver.rollback()
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._driver.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._driver.execute("COMMIT")
+        except BaseException:
+            if self._driver.in_transaction:
+                self._driver.rollback()
+            raise
+
+    def _execute(self, statements: Iterable[sql.Statement]) -> None:
+        # The driver itself: SQLAlchemy's way to it takes 50 us for a statement.
+        for statement, values in statements:
+            self._driver.execute(statement, values)
 
     def _remember(self, effects: Effects) -> None:
         if max(len(self._known), len(self._known_producers)) > REMEMBERED:
-            self._forget()
+            self._known.clear()
+            self._known_producers.clear()
         for stream in effects.deleted.values():
             self._known.pop(stream.path, None)
         for stream in effects.streams.values():
             self._known[stream.path] = stream
+            if stream.start:
+                self._journal.let_go(stream.id, stream.start)
         if effects.deleted:
             self._known_producers.clear()
         self._known_producers.update(effects.producers)
@@ -291,6 +356,7 @@ class SqliteStore:
     def _forget(self) -> None:
         self._known.clear()
         self._known_producers.clear()
+        self._journal_is_known = False
 
     @contextmanager
     def _fail_stop(self) -> Iterator[None]:
@@ -317,10 +383,29 @@ class SqliteStore:
         with self._read_turn, storage_errors(), self._read_engine.connect() as connection:
             yield connection
 
+    def _look(self, work: Callable[[Connection], T]) -> T:
+        """Look for streams, once more if bytes were moved out of the journal meanwhile."""
+        while True:
+            moves = self._journal.moves
+            with self._reading() as connection:
+                found = work(connection)
+            if self._journal.moves == moves:
+                return found
+
+    def _find(self, connection: Connection, path: str) -> StreamInfo | None:
+        row = connection.execute(SELECT_STREAMS.where(schema.streams.c.path == path)).first()
+        return None if row is None else self._stream_of_row(row)
+
+    def _stream_of_row(self, row: Any) -> StreamInfo:
+        return self._with_tail(stream_of_row(row))
+
+    def _with_tail(self, stream: StreamInfo) -> StreamInfo:
+        tail = self._journal.tail(stream.id)
+        return stream.grown_to(tail) if tail > stream.tail else stream
+
     def stat(self, path: str, now: float) -> StreamInfo | None:
         """See `Store.stat`."""
-        with self._reading() as connection:
-            stream = _find(connection, path)
+        stream = self._look(lambda connection: self._find(connection, path))
         return None if stream is None or is_expired(stream, now) else stream
 
     def read(self, stream: StreamInfo, position: int, max_bytes: int) -> bytes:
@@ -330,23 +415,25 @@ class SqliteStore:
                 stream,
                 position,
                 max_bytes,
-                find=partial(_find, connection),
+                find=partial(self._find, connection),
                 read_own=partial(self._read_rows, connection),
             )
 
-    @staticmethod
     def _read_rows(
-        connection: Connection, stream: StreamInfo, position: int, limit: int, max_bytes: int
+        self, connection: Connection, stream: StreamInfo, position: int, limit: int, max_bytes: int
     ) -> bytes:
         """Bytes of one stream's own rows from ``position``: whole rows, but none past ``limit``."""
         pieces: list[bytes] = []
         reached = position
+        held = self._journal.rows(stream.id)  # before the statement: see `Journal`
         rows = connection.exec_driver_sql(
             "SELECT end_offset, data FROM chunks WHERE stream_id = ? AND end_offset > ?"
             " AND EXISTS (SELECT 1 FROM streams WHERE id = ?) ORDER BY end_offset",
             (stream.id, position, stream.id),
         )
-        for end, data in rows:
+        for end, data in chain(rows, ((row.end_offset, row.data) for row in held)):
+            if end <= reached:
+                continue  # before the position, or moved between the two looks
             begin = end - len(data)
             if begin > reached or (pieces and begin < reached):
                 start = select_start(connection, stream.id)
@@ -367,8 +454,11 @@ class SqliteStore:
 
     def owned(self, prefix: str) -> list[StreamInfo]:
         """See `Store.owned`."""
-        with self._reading() as connection:
-            return select_owned(connection, prefix)
+        return self._look(
+            lambda connection: [
+                self._with_tail(stream) for stream in select_owned(connection, prefix)
+            ]
+        )
 
     def overdue(self, default: Retention, now: float) -> list[Trim]:
         """See `Store.overdue`."""
@@ -384,8 +474,12 @@ class SqliteStore:
 
     def list_streams(self, prefix: str, after: str, limit: int, now: float) -> list[StreamInfo]:
         """See `Store.list_streams`."""
-        with self._reading() as connection:
-            return select_page(connection, prefix, after, limit, now)
+        return self._look(
+            lambda connection: [
+                self._with_tail(stream)
+                for stream in select_page(connection, prefix, after, limit, now)
+            ]
+        )
 
     def inspect(self, path: str, now: float) -> Inspection | None:
         """See `Store.inspect`."""
@@ -393,8 +487,17 @@ class SqliteStore:
         if stream is None:
             return None
         lease = self._leases.get(stream.owner or "")
-        with self._reading() as connection:
-            return inspect_stream(connection, stream, lease)
+
+        def inspect(connection: Connection) -> Inspection:
+            there = inspect_stream(connection, stream, lease)
+            held = self._journal.rows(stream.id)
+            return replace(
+                there,
+                rows=there.rows + len(held),
+                stored_bytes=there.stored_bytes + sum(len(row.data) for row in held),
+            )
+
+        return self._look(inspect)
 
     def size(self) -> int:
         """See `Store.size`."""
@@ -405,9 +508,10 @@ class SqliteStore:
         return int(pages) * int(page_size) + log
 
 
-def _find(connection: Connection, path: str) -> StreamInfo | None:
-    row = connection.execute(SELECT_STREAMS.where(schema.streams.c.path == path)).first()
-    return None if row is None else stream_of_row(row)
+def _moving(part: Part) -> Iterator[sql.Statement]:
+    yield from sql.with_rows(sql.INSERT_CHUNKS, part.rows)
+    if part.through is not None:
+        yield "DELETE FROM journal WHERE id <= ?", (part.through,)
 
 
 def _size_of(file: Path) -> int:
@@ -415,43 +519,3 @@ def _size_of(file: Path) -> int:
         return file.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-# --------------------------------------------------------------------------- rows
-
-_INSERT_STREAMS = (
-    "INSERT INTO streams (id, path, content_type, tail, closed, created_at, owner, ttl_seconds,"
-    " expires_at, touched_at, seq, closed_by, forked_from, fork_position, forks, deleted,"
-    " start, retain_bytes, retain_seconds) VALUES %s"
-)
-_UPDATE_STREAMS = (
-    "UPDATE streams SET tail = v.column2, closed = v.column3, owner = v.column4,"
-    " touched_at = v.column5, seq = v.column6, closed_by = v.column7, forks = v.column8,"
-    " deleted = v.column9, start = v.column10"
-    " FROM (VALUES %s) AS v WHERE streams.id = v.column1"
-)
-_ANY_STREAM = "SELECT 1 FROM streams WHERE path IN %s LIMIT 1"
-_INSERT_CHUNKS = "INSERT INTO chunks (stream_id, end_offset, data, written_at) VALUES %s"
-_UPSERT_GARBAGE = "INSERT OR REPLACE INTO garbage (stream_id, below) VALUES %s"
-_UPSERT_PRODUCERS = (
-    "INSERT OR REPLACE INTO producers (stream_id, producer_id, epoch, seq) VALUES %s"
-)
-_UPSERT_NODES = "INSERT OR REPLACE INTO nodes (node_id, expires_at) VALUES %s"
-
-
-def _with_rows(
-    statement: str, rows: Sequence[tuple[Any, ...]]
-) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """A statement with its ``%s`` filled for all rows, in parts that SQLite accepts."""
-    for start in range(0, len(rows), _ROWS_PER_STATEMENT):
-        part = rows[start : start + _ROWS_PER_STATEMENT]
-        yield (
-            _with_placeholders(statement, len(part[0]), len(part)),
-            tuple(value for row in part for value in row),
-        )
-
-
-@lru_cache(maxsize=1024)
-def _with_placeholders(statement: str, columns: int, rows: int) -> str:
-    row = f"({', '.join('?' * columns)})"
-    return statement % ", ".join([row] * rows)

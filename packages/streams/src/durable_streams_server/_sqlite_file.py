@@ -4,10 +4,11 @@ import fcntl
 import os
 import socket
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, pool
@@ -69,8 +70,12 @@ def _configure(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
 
 
-def prepare(connection: Connection, file: Path | None) -> None:
-    """Create the tables in a new file, migrate those of an older one, refuse what is not ours."""
+def prepare(connection: Connection, file: Path | None) -> sqlite3.Connection:
+    """Create the tables in a new file, migrate those of an older one, refuse what is not ours.
+
+    Returns:
+        The driver's own connection.
+    """
     name = "the in-memory database" if file is None else str(file)
     run = connection.exec_driver_sql
     application_id = run("PRAGMA application_id").scalar_one()
@@ -91,19 +96,44 @@ def prepare(connection: Connection, file: Path | None) -> None:
     run("PRAGMA journal_mode = WAL")
     run(f"PRAGMA cache_size = -{WRITE_CACHE_KIB}")
     run(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-    if version == schema.SCHEMA_VERSION:
-        return
+    if version != schema.SCHEMA_VERSION:
+        _bring_up(connection, version if tables else None)
+    return cast("sqlite3.Connection", connection.connection.driver_connection)
+
+
+def _bring_up(connection: Connection, version: int | None) -> None:
+    run = connection.exec_driver_sql
     # One transaction: a crash in the middle leaves the file as it was.
     run("BEGIN IMMEDIATE")
-    if tables:
-        schema.migrate(connection, version)
-    else:
+    if version is None:
         schema.metadata.create_all(connection)
+    else:
+        schema.migrate(connection, version)
     run(f"PRAGMA application_id = {APPLICATION_ID}")
     run(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
     run("COMMIT")
-    if tables:
+    if version is not None:
         run("VACUUM")  # makes `auto_vacuum` hold for the file of an older version as well
+
+
+def left_in_journal(
+    connection: Connection,
+) -> tuple[Iterator[tuple[int, int, bytes]], Callable[[int], int | None]]:
+    """What `Journal.load` takes: the journal's rows, and up to where a stream is stored."""
+    run = connection.exec_driver_sql
+    rows = run("SELECT id, written_at, entries FROM journal ORDER BY id").all()
+
+    @cache
+    def known_end(stream_id: int) -> int | None:
+        end: int | None = run(
+            "SELECT max(start, coalesce("
+            "(SELECT max(end_offset) FROM chunks WHERE stream_id = streams.id), 0))"
+            " FROM streams WHERE id = ?",
+            (stream_id,),
+        ).scalar()
+        return end
+
+    return (tuple(row) for row in rows), known_end
 
 
 def give_back_pages(connection: Connection) -> bool:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A batch that is on disk: what each group came to, and what changed."""
+    """A batch, on disk once `Store.commit` returns it: what groups came to, and what changed."""
 
     outcomes: list[tuple[Outcome, ...]]
     effects: Effects
@@ -59,8 +59,23 @@ class Store(Protocol):
     def peers(self) -> Peers | None:
         """How to learn what others write; None when this process has the store for itself."""
 
-    def commit(self, groups: Sequence[Sequence[Operation]], now: float) -> Commit:
-        """Decide and write a batch in one durable transaction; ``now`` in epoch seconds."""
+    def prepare(self, groups: Sequence[Sequence[Operation]], now: float) -> Commit | None:
+        """Decide a batch without asking the disk; None when that takes the disk.
+
+        For the thread of the event loop, while no `commit` is under way: what is decided there
+        need not be carried to another processor and back. The batch goes to `commit` next.
+        """
+
+    def commit(
+        self, groups: Sequence[Sequence[Operation]], now: float, prepared: Commit | None = None
+    ) -> Commit:
+        """Decide and write a batch in one durable transaction.
+
+        Args:
+            groups: Operations; each group happens as a whole or not at all.
+            now: Epoch seconds.
+            prepared: What `prepare` made of them.
+        """
 
     def control(self, work: "Callable[[Connection], T]") -> T:
         """Run ``work`` in one durable write transaction: for state beside the streams.

@@ -1,28 +1,20 @@
-"""Group commit: one thread that turns everything that is waiting into one transaction.
-
-While a commit runs, operations collect; the next commit takes them all. An idle writer commits at
-once, so waiting costs one commit at most, and throughput does not fall with the number of streams.
-"""
+"""The one thread that writes: it carries out batches, and what others want done between them."""
 
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from threading import Thread
 from typing import Any, NamedTuple, TypeVar
 
 from durable_streams_server._errors import LogClosedError, LogError, StorageError
-from durable_streams_server._model import Append, Create, Operation, Outcome
+from durable_streams_server._model import Operation, Outcome
 from durable_streams_server._stats import OnBatch, batch_of
 from durable_streams_server._store import Commit, Store
 
 T = TypeVar("T")
 Work = Callable[[Store], T]
 """What the writer's thread does for somebody between two commits."""
-
-MAX_BATCH_BYTES = 8 * 1024 * 1024
-"""A commit takes no more operations once it holds this many bytes: bounds latency and memory."""
-
 
 Settle = Callable[[tuple[Outcome, ...] | LogError], None]
 """Takes the outcomes of a group, or why nothing of it was written. Must not raise."""
@@ -33,6 +25,18 @@ class Request(NamedTuple):
 
     group: tuple[Operation, ...]
     settle: Settle | None
+
+
+class Submission(NamedTuple):
+    """What is committed as one transaction.
+
+    Attributes:
+        requests: In the order of their submission.
+        prepared: What `Store.prepare` made of them.
+    """
+
+    requests: Sequence[Request]
+    prepared: Commit | None
 
 
 Finished = tuple[Sequence[Request], Commit | LogError]
@@ -60,69 +64,51 @@ class Writer:
         self._store = store
         self._deliver = deliver
         self._clock = clock
-        self._queue: SimpleQueue[Sequence[Request] | None] = SimpleQueue()
-        self._works: SimpleQueue[tuple[Work[Any], Future[Any]]] = SimpleQueue()
+        self._queue: SimpleQueue[Submission | _Job | None] = SimpleQueue()
         self._stopped: Future[None] = Future()
         self._thread = Thread(target=self._run, name="durable-log-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, requests: Sequence[Request]) -> None:
-        """Queue requests; they are part of the next commits, in their order."""
-        self._queue.put(requests)
+    def submit(self, batch: Submission) -> None:
+        """Queue a batch."""
+        self._queue.put(batch)
 
     def run(self, work: Work[T]) -> "Future[T]":
         """Call ``work`` with the store between two commits; the result is what it returned."""
         future: Future[T] = Future()
-        self._works.put((work, future))
-        self._queue.put(())  # wakes the thread
+        self._queue.put(_Job(work, future))
         return future
 
     def stop(self) -> Future[None]:
-        """Commit what is queued, then end the thread; the result is done when it has ended."""
+        """Carry out what is queued, then end the thread; the result is done when it has ended."""
         self._queue.put(None)
         return self._stopped
 
     def _run(self) -> None:
         try:
-            while (batch := self._next_batch()) is not None:
-                if batch:
-                    self._carry_out(batch)
-                if not self._works.empty():
-                    self._run_works()
+            while (next_ := self._queue.get()) is not None:
+                if isinstance(next_, Submission):
+                    self._carry_out(next_)
+                else:
+                    self._do(next_)
         finally:
             try:
                 self._refuse_rest()
             finally:
                 self._stopped.set_result(None)
 
-    def _carry_out(self, batch: list[Request]) -> None:
+    def _carry_out(self, batch: Submission) -> None:
         started = time.perf_counter()
         result = self._commit(batch)
         seconds = time.perf_counter() - started
-        self._deliver((batch, result))
+        self._deliver((batch.requests, result))
         if self._observe is not None:
-            self._observe(batch_of(len(batch), result, self._clock(), seconds))
+            self._observe(batch_of(len(batch.requests), result, self._clock(), seconds))
 
-    def _next_batch(self) -> list[Request] | None:
-        requests = self._queue.get()
-        if requests is None:
-            return None
-        batch, size = list(requests), _size(requests)
-        while size < MAX_BATCH_BYTES:
-            try:
-                requests = self._queue.get_nowait()
-            except Empty:
-                break
-            if requests is None:
-                self._queue.put(None)  # commit these first, then end
-                break
-            batch += requests
-            size += _size(requests)
-        return batch
-
-    def _commit(self, batch: list[Request]) -> Commit | LogError:
+    def _commit(self, batch: Submission) -> Commit | LogError:
+        groups = [request.group for request in batch.requests]
         try:
-            return self._store.commit([request.group for request in batch], self._clock())
+            return self._store.commit(groups, self._clock(), batch.prepared)
         except LogError as error:
             return error
         except Exception as error:  # noqa: BLE001 - a defect must fail these requests, not hang all
@@ -130,36 +116,23 @@ class Writer:
             failure.__cause__ = error
             return failure
 
-    def _run_works(self) -> None:
-        """What waits by now, each in its own transaction; what comes meanwhile lets appends by."""
-        for _ in range(self._works.qsize()):
-            work, future = self._works.get()
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(work(self._store))
-            except Exception as error:  # noqa: BLE001 - for who waits; this thread serves all
-                future.set_exception(error)
+    def _do(self, job: "_Job") -> None:
+        if not job.future.set_running_or_notify_cancel():
+            return
+        try:
+            job.future.set_result(job.work(self._store))
+        except Exception as error:  # noqa: BLE001 - for who waits; this thread serves all
+            job.future.set_exception(error)
 
     def _refuse_rest(self) -> None:
-        while not self._works.empty():
-            _, future = self._works.get()
-            if future.set_running_or_notify_cancel():
-                future.set_exception(LogClosedError())
-        rest: list[Request] = []
         while not self._queue.empty():
-            requests = self._queue.get()
-            if requests is not None:
-                rest += requests
-        if rest:
-            self._deliver((rest, LogClosedError()))
+            next_ = self._queue.get()
+            if isinstance(next_, Submission):
+                self._deliver((next_.requests, LogClosedError()))
+            elif next_ is not None and next_.future.set_running_or_notify_cancel():
+                next_.future.set_exception(LogClosedError())
 
 
-def _size(requests: Sequence[Request]) -> int:
-    """Bytes that requests may add to the store."""
-    return sum(
-        len(operation.data)
-        for request in requests
-        for operation in request.group
-        if isinstance(operation, Append | Create)
-    )
+class _Job(NamedTuple):
+    work: Work[Any]
+    future: Future[Any]
