@@ -21,7 +21,7 @@ from durable_streams_server import _schema as schema
 from durable_streams_server import _sqlite_statements as sql
 from durable_streams_server._chain import read_chain
 from durable_streams_server._errors import StorageError, StoreBrokenError
-from durable_streams_server._journal import DIRECT_BYTES, Journal, Part, Row, entries_of
+from durable_streams_server._journal import DIRECT_BYTES, Journal, Row, entries_of
 from durable_streams_server._model import (
     Append,
     Inspection,
@@ -43,13 +43,11 @@ from durable_streams_server._rows import (
     SELECT_STREAMS,
     inspect_stream,
     is_over,
-    mutable_row,
     overdue_trims,
     select_owned,
     select_page,
     select_start,
     stream_of_row,
-    whole_row,
     why_missing,
 )
 from durable_streams_server._sqlite_file import (
@@ -68,7 +66,7 @@ from durable_streams_server._sqlite_file import (
     storage_errors,
 )
 from durable_streams_server._store import Commit
-from durable_streams_server._tidy import Tidier, garbage_of
+from durable_streams_server._tidy import Tidier
 
 T = TypeVar("T")
 Groups = Sequence[Sequence[Operation]]
@@ -155,7 +153,7 @@ class SqliteStore:
         if self._failed is None and self._journal_is_known:
             # What stays in the journal is as safe there, and is taken over by the next opening.
             with suppress(sqlite3.Error), self._transaction():
-                self._execute(_moving(self._journal.everything()))
+                self._execute(sql.moving(self._journal.everything()))
 
     # ------------------------------------------------------------------ writing
 
@@ -205,7 +203,7 @@ class SqliteStore:
             self._load_journal()
             part = self._journal.everything()
             with self._transaction():
-                self._execute(_moving(part))
+                self._execute(sql.moving(part))
                 result = work(self._writer)
             self._journal.settle(part)
         return result
@@ -292,8 +290,8 @@ class SqliteStore:
         small = [row for row in rows if len(row.data) < DIRECT_BYTES] if direct else rows
         part = self._journal.next_part(row.stream_id for row in direct)
         statements = [
-            *self._statements(effects),
-            *_moving(part._replace(rows=part.rows + direct)),
+            *sql.of_effects(effects, self._known),
+            *sql.moving(part._replace(rows=part.rows + direct)),
         ]
         if small:
             row = (self._journal.last_id + 1, now, entries_of(small))
@@ -302,25 +300,6 @@ class SqliteStore:
         with self._transaction() if len(statements) > 1 else nullcontext():
             self._execute(statements)
         self._journal.settle(part, small, effects.deleted)
-
-    def _statements(self, effects: Effects) -> Iterator[sql.Statement]:
-        """What to execute for all but the bytes: a stream's tail is where its last row ends."""
-        for stream_id in effects.deleted:
-            yield "DELETE FROM streams WHERE id = ?", (stream_id,)
-        garbage = garbage_of(effects, lambda path: self._known[path].start)
-        created = [whole_row(effects.streams[id_]) for id_ in sorted(effects.created)]
-        changed = [
-            mutable_row(stream)
-            for stream in effects.streams.values()
-            if stream.id not in effects.created
-            and not stream.differs_in_tail_only(self._known[stream.path])
-        ]
-        new_producers = [key + state for key, state in effects.producers.items()]
-        yield from sql.with_rows(sql.UPSERT_GARBAGE, garbage)
-        yield from sql.with_rows(sql.INSERT_STREAMS, created)
-        yield from sql.with_rows(sql.UPDATE_STREAMS, changed)
-        yield from sql.with_rows(sql.UPSERT_PRODUCERS, new_producers)
-        yield from sql.with_rows(sql.UPSERT_NODES, list(effects.leases.items()))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -506,12 +485,6 @@ class SqliteStore:
             page_size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
         log = 0 if self.file is None else _size_of(log_of(self.file))
         return int(pages) * int(page_size) + log
-
-
-def _moving(part: Part) -> Iterator[sql.Statement]:
-    yield from sql.with_rows(sql.INSERT_CHUNKS, part.rows)
-    if part.through is not None:
-        yield "DELETE FROM journal WHERE id <= ?", (part.through,)
 
 
 def _size_of(file: Path) -> int:
