@@ -74,7 +74,7 @@ PURE = {
         *("materialize.history._openai", "materialize.history._resolve"),
         *("materialize.history._steps", "materialize.history._tanstack"),
         *("materialize.history._vercel",),
-        *("_errors", "_rows", "_session_state", "state"),
+        *("_calls", "_errors", "_rows", "_session_state", "state"),
     ],
     "durable_ai_db_proxy": [
         *("_agent_call", "_answer", "_decide_answers", "_decide_messages", "_decide_runs"),

@@ -6,6 +6,8 @@
 
 from importlib.metadata import version
 
+from durable_ai_db._calls import AgentSpec, Fork
+from durable_ai_db._chat_client import DurableChatClient
 from durable_ai_db._errors import (
     InvalidSession,
     NotConnected,
@@ -20,20 +22,26 @@ from durable_ai_db._errors import (
     SessionUnreachable,
     TxidTimeout,
 )
+from durable_ai_db._outbox import PendingWrite
 from durable_ai_db._rows import AgentRow, PresenceRow, SessionMetaRow
 from durable_ai_db._session_db import SessionDB
 from durable_ai_db._session_state import SessionCollections
+from durable_ai_db._sync_client import SyncDurableChatClient
 from durable_ai_db.live import Collection, Deleted, Inserted, Source, Updated, follow
 
 __version__ = version("durable-ai-db")
 
 __all__ = [
     "AgentRow",
+    "AgentSpec",
     "Collection",
     "Deleted",
+    "DurableChatClient",
+    "Fork",
     "Inserted",
     "InvalidSession",
     "NotConnected",
+    "PendingWrite",
     "PresenceRow",
     "SessionClosed",
     "SessionCollections",
@@ -48,6 +56,7 @@ __all__ = [
     "SessionRefused",
     "SessionUnreachable",
     "Source",
+    "SyncDurableChatClient",
     "TxidTimeout",
     "Updated",
     "__version__",

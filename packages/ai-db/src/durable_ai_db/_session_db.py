@@ -22,6 +22,7 @@ from durable_ai_db._errors import (
     TxidTimeout,
     error_of,
 )
+from durable_ai_db._headers import HeaderSource
 from durable_ai_db._rows import ConnectionStatus, SessionMetaRow
 from durable_ai_db._session_state import SessionCollections, SessionState, Taken
 from durable_ai_db.materialize import DEFAULT_FORMATS, ChunkFormat
@@ -37,7 +38,6 @@ from durable_transport import (
     Timing,
 )
 
-HeaderSource = Any
 BEGINNING: Final = "-1"
 SLICE: Final = 500
 """So many messages of what was there before are taken in at a time, then others have a turn."""
@@ -81,7 +81,7 @@ class SessionDB:
         cache: str | Path | None = None,
         formats: Sequence[ChunkFormat] = DEFAULT_FORMATS,
         prepare: Callable[[], Awaitable[None]] | None = None,
-        on_error: Callable[[Exception], None] | None = None,
+        on_error: Callable[[Exception], object] | None = None,
         timing: Timing = TIMING,
         save_every: float = 1.0,
     ) -> None:
@@ -176,15 +176,18 @@ class SessionDB:
 
     async def pause(self) -> None:
         """Read no further for now; the collections stay as they are."""
-        reader, self._reader = self._reader, None
-        await _cancelled(reader)
-        self._settle(SessionClosed(self.session_id))
+        await self._halt()
         if self.status != "disconnected":
             self._show(connection_status="paused")
 
+    async def _halt(self) -> None:
+        reader, self._reader = self._reader, None
+        await _cancelled(reader)
+        self._settle(SessionClosed(self.session_id))
+
     async def close(self) -> None:
         """Stop reading; who waits for something gets `SessionClosed`. `preload` begins again."""
-        await self.pause()
+        await self._halt()
         self._fail_waiters(SessionClosed(self.session_id))
         await _cancelled(self._saver)
         self._saver = None

@@ -122,7 +122,7 @@ class SessionState:
         session_id: str,
         *,
         formats: Sequence[ChunkFormat] = DEFAULT_FORMATS,
-        on_error: Callable[[Exception], None] | None = None,
+        on_error: Callable[[Exception], object] | None = None,
     ) -> None:
         self.graph = Graph(on_error=on_error)
         self.meta = Source[str, SessionMetaRow](self.graph)
@@ -160,6 +160,14 @@ class SessionState:
     def has_seen(self, txid: str) -> bool:
         """Whether a transaction has come; the last ten thousand are remembered."""
         return txid in self._txids
+
+    def logged(self, collection: str, key: str) -> Any:
+        """A materialized row as the log has it, without patches; None when there is none."""
+        return self._rows[collection].get(key)
+
+    def logged_keys(self, collection: str) -> list[str]:
+        """Keys of all materialized rows of a collection that the log has."""
+        return list(self._rows[collection])
 
     # ------------------------------------------------------------------ the log
 

@@ -25,7 +25,7 @@ class Graph:
             write that led to it raises an `ExceptionGroup`, after everybody was told.
     """
 
-    def __init__(self, *, on_error: Callable[[Exception], None] | None = None) -> None:
+    def __init__(self, *, on_error: Callable[[Exception], object] | None = None) -> None:
         self._on_error = on_error
         self._made = 0
         self._open: list[Writes] = []
