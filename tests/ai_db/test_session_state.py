@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from ai_db.sessions import chunk_row, user_message
 from durable_ai_db import state as protocol
 from durable_ai_db._session_state import KEPT_TXIDS, MATERIALIZED, RowPatch, SessionState
 from durable_ai_db.materialize import ChunkRow, Materializer
+from durable_ai_db.materialize._rows import Collection
 
 
 def taken(*messages: Any) -> SessionState:
@@ -228,5 +229,5 @@ def test_the_rows_that_are_reported_make_the_same_state(pieces: list[list[Any]])
 
 
 def test_every_materialized_collection_is_there() -> None:
-    assert set(MATERIALIZED) == set(Materializer()._rows)
+    assert set(MATERIALIZED) == set(get_args(Collection))
     assert isinstance(next(iter(taken(*conversation(1)).collections.chunks.values())), ChunkRow)

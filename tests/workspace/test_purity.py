@@ -63,9 +63,20 @@ PURE = {
     "durable_ai_db": [
         *("live._aggregates", "live._changes", "live._collection", "live._graph"),
         *("live._operators", "live._sorted"),
-        *("materialize", "materialize._document", "materialize._draft", "materialize._format"),
+        *(
+            "materialize",
+            "materialize._collections",
+            "materialize._document",
+            "materialize._draft",
+            "materialize._format",
+        ),
         *("materialize._links", "materialize._materializer", "materialize._message"),
-        *("materialize._order", "materialize._rows", "materialize._session_chunks"),
+        *(
+            "materialize._order",
+            "materialize._parts",
+            "materialize._rows",
+            "materialize._session_chunks",
+        ),
         *("materialize._stats", "materialize._text", "materialize._usage"),
         *("materialize.formats", "materialize.formats._agui", "materialize.formats._anthropic"),
         *("materialize.formats._openai_chat", "materialize.formats._openai_responses"),

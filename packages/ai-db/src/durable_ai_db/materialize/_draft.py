@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
+from durable_ai_db.materialize._parts import PartList, Parts
 from durable_ai_db.materialize._rows import (
     MAX_SKIPPED,
     CallPartState,
@@ -106,7 +107,8 @@ class Touched:
         """The rows are made."""
         self.message = False
         for ids in (self.calls, self.results, self.approvals):
-            ids.clear()
+            if ids:
+                ids.clear()
 
 
 class Draft:
@@ -128,7 +130,7 @@ class Draft:
     row: ChunkRow
 
     def __init__(self) -> None:
-        self._parts: list[Part] = []
+        self._parts = PartList()
         self._changed: dict[int, GrowingPart | Call] = {}
         self._last_text: GrowingPart | None = None
         self._open: dict[tuple[TextKind, str], GrowingPart] = {}
@@ -289,7 +291,7 @@ class Draft:
         """Add a part, or put it in the place of the one with the same key."""
         place = None if key is None else self._places.get(key)
         if place is not None:
-            self._parts[place] = part
+            self._parts.set(place, part)
         else:
             if key is not None:
                 self._places[key] = len(self._parts)
@@ -298,7 +300,7 @@ class Draft:
 
     def cut(self, length: int) -> None:
         """Take back all parts but the first so many, with the calls and results in them."""
-        del self._parts[length:]
+        self._parts.cut(length)
         for call in [one for one in self.calls.values() if one.index >= length]:
             del self.calls[call.id]
             self._unready.pop(call.id, None)
@@ -378,12 +380,12 @@ class Draft:
             self.skipped = (*self.skipped, Skipped(self.row.seq, code, reason))
         self.touched.message = True
 
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> Parts:
         """The parts as they are now."""
         for index, source in self._changed.items():
-            self._parts[index] = source.part()
+            self._parts.set(index, source.part())
         self._changed.clear()
-        return tuple(self._parts)
+        return self._parts.view()
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,12 +6,11 @@ count in the order of their ``seq`` within a message, and messages in the order 
 time; whatever way the rows of a session arrive, the same ones end as the same state.
 """
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
+from durable_ai_db.materialize._collections import Collections
 from durable_ai_db.materialize._document import session_document
-from durable_ai_db.materialize._draft import Draft
 from durable_ai_db.materialize._format import ChunkFormat
 from durable_ai_db.materialize._links import Links
 from durable_ai_db.materialize._message import LoggedMessage
@@ -20,10 +19,8 @@ from durable_ai_db.materialize._rows import (
     ActiveGenerationRow,
     ApprovalRow,
     ChunkRow,
-    Collection,
     Json,
     MessageRow,
-    Row,
     RowChange,
     StatsRow,
     ToolCallRow,
@@ -33,7 +30,6 @@ from durable_ai_db.materialize._stats import Tally
 from durable_ai_db.materialize.formats import DEFAULT_FORMATS
 
 SNAPSHOT_VERSION: Final = 1
-R = TypeVar("R", bound=Row)
 
 
 class Materializer:
@@ -55,14 +51,8 @@ class Materializer:
         self._logged: dict[str, LoggedMessage] = {}
         self._links = Links(self._logged)
         self._tally = Tally(self.session_id)
-        self._rows: dict[Collection, dict[str, Row]] = {
-            "message": {},
-            "tool_call": {},
-            "tool_result": {},
-            "approval": {},
-            "active_generation": {},
-            "stats": {self.session_id: self._tally.row()},
-        }
+        self._now = Collections()
+        self._now.rows["stats"][self.session_id] = StatsRow(self.session_id)
         self._call_keys: dict[str, list[str]] = {}
 
     # The rows as they are
@@ -70,35 +60,33 @@ class Materializer:
     @property
     def messages(self) -> Mapping[str, MessageRow]:
         """Messages by the id that their chunks have."""
-        return self._view("message", MessageRow)
+        return self._now.views["message"]
 
     @property
     def tool_calls(self) -> Mapping[str, ToolCallRow]:
         """Tool calls by id (see `RowChange` for ids that repeat)."""
-        return self._view("tool_call", ToolCallRow)
+        return self._now.views["tool_call"]
 
     @property
     def tool_results(self) -> Mapping[str, ToolResultRow]:
         """Tool results by ``{messageId}:{toolCallId}``."""
-        return self._view("tool_result", ToolResultRow)
+        return self._now.views["tool_result"]
 
     @property
     def approvals(self) -> Mapping[str, ApprovalRow]:
         """Approvals by id."""
-        return self._view("approval", ApprovalRow)
+        return self._now.views["approval"]
 
     @property
     def active_generations(self) -> Mapping[str, ActiveGenerationRow]:
         """Messages that are being generated, by id."""
-        return self._view("active_generation", ActiveGenerationRow)
+        return self._now.views["active_generation"]
 
     @property
     def stats(self) -> StatsRow:
         """Counts of the session."""
-        return cast("StatsRow", self._rows["stats"][self.session_id])
-
-    def _view(self, collection: Collection, _row: type[R]) -> Mapping[str, R]:
-        return MappingProxyType(cast("dict[str, R]", self._rows[collection]))
+        stats: StatsRow = self._now.views["stats"][self.session_id]
+        return stats
 
     def timeline(self) -> list[MessageRow]:
         """The messages in their order: by the earliest time of their rows, then by id."""
@@ -174,15 +162,16 @@ class Materializer:
 
     def reset(self) -> list[RowChange]:
         """Let everything go; what changed."""
-        before = self._rows
+        before = self._now
+        stats = self.stats
         self._begin()
         gone = [
             RowChange(collection, key, None)
-            for collection, rows in before.items()
+            for collection, rows in before.rows.items()
             if collection != "stats"
             for key in rows
         ]
-        same = before["stats"] == self._rows["stats"]
+        same = stats == self.stats
         return gone if same else [*gone, RowChange("stats", self.session_id, self.stats)]
 
     # A snapshot
@@ -208,98 +197,72 @@ class Materializer:
     # Changes out
 
     def _flush(self, touched: Mapping[str, LoggedMessage]) -> list[RowChange]:
-        changes: dict[tuple[Collection, str], Row | None] = {}
         calls: dict[str, None] = {}
-        results: dict[tuple[str, str], None] = {}
         approvals: dict[str, None] = {}
+        renewed = {message_id for message_id, logged in touched.items() if _renew(logged)}
         for message_id, logged in touched.items():
-            before = logged.renew()
-            draft = logged.draft
-            if before is not None:
-                _touch_all(draft, before)
-            self._links.note(message_id, draft)
-            calls |= draft.touched.calls | draft.touched.results
-            results |= {(message_id, call_id): None for call_id in draft.touched.results}
-            approvals |= draft.touched.approvals
-        self._flush_approvals(approvals, calls, changes)
-        shown = dict(touched)
-        self._flush_calls(calls, shown, changes)
-        for message_id, call_id in results:
-            row = self._logged[message_id].draft.results.get(call_id)
-            self._put(changes, "tool_result", f"{message_id}:{call_id}", row)
-        for message_id, logged in shown.items():
-            self._flush_message(message_id, logged, changes)
-        self._put(changes, "stats", self.session_id, self._tally.row_of(self._rows))
-        return [RowChange(collection, key, row) for (collection, key), row in changes.items()]
+            ids = logged.draft.touched
+            if ids.calls or ids.results or ids.approvals:
+                self._links.note(message_id, logged.draft)
+                calls |= ids.calls | ids.results
+                approvals |= ids.approvals
+        self._flush_approvals(approvals, calls)
+        self._flush_results(touched)
+        linked = {one: self._logged[one] for one in self._flush_calls(calls)}
+        for message_id, logged in {**touched, **linked}.items():
+            self._flush_message(message_id, logged, compare=message_id in renewed)
+        stats = self._tally.row_of(self._now.rows, self.stats)
+        if stats is not self.stats:
+            self._now.put_other("stats", self.session_id, stats)
+        return self._now.changes()
 
-    def _flush_approvals(
-        self,
-        approvals: Iterable[str],
-        calls: dict[str, None],
-        changes: dict[tuple[Collection, str], Row | None],
-    ) -> None:
+    def _flush_approvals(self, approvals: Iterable[str], calls: dict[str, None]) -> None:
         for approval_id in approvals:
-            old = cast("ApprovalRow | None", self._rows["approval"].get(approval_id))
+            old = self.approvals.get(approval_id)
             if old is not None:
                 calls[old.tool_call_id] = None
-            self._put(changes, "approval", approval_id, self._links.approval_row(approval_id))
+            self._now.put("approval", approval_id, self._links.approval_row(approval_id))
             calls |= dict.fromkeys(self._links.asked_for(approval_id))
 
-    def _flush_calls(
-        self,
-        calls: Iterable[str],
-        shown: dict[str, LoggedMessage],
-        changes: dict[tuple[Collection, str], Row | None],
-    ) -> None:
+    def _flush_results(self, touched: Mapping[str, LoggedMessage]) -> None:
+        for message_id, logged in touched.items():
+            for call_id in logged.draft.touched.results:
+                row = logged.draft.results.get(call_id)
+                self._now.put("tool_result", f"{message_id}:{call_id}", row)
+
+    def _flush_calls(self, calls: Iterable[str]) -> Iterator[str]:
+        """Ids of the messages whose parts changed with this."""
         for call_id in calls:
-            for message_id in self._links.link_parts(call_id):
-                shown[message_id] = self._logged[message_id]
+            yield from self._links.link_parts(call_id)
             rows = dict(self._links.call_rows(call_id))
             for key in self._call_keys.get(call_id, ()):
                 if key not in rows:
-                    self._put(changes, "tool_call", key, None)
+                    self._now.put("tool_call", key, None)
             for key, row in rows.items():
-                self._put(changes, "tool_call", key, row)
+                self._now.put("tool_call", key, row)
             self._call_keys[call_id] = list(rows)
 
-    def _flush_message(
-        self,
-        message_id: str,
-        logged: LoggedMessage,
-        changes: dict[tuple[Collection, str], Row | None],
-    ) -> None:
+    def _flush_message(self, message_id: str, logged: LoggedMessage, *, compare: bool) -> None:
         draft = logged.draft
         if draft.touched.message:
             row = logged.message_row()
             self._tally.replace(message_id, logged, self.messages.get(message_id), row)
-            self._put(changes, "message", message_id, row)
+            put = self._now.put if compare else self._now.put_other
+            put("message", message_id, row)
         self._tally.count(message_id, draft)
-        self._put(changes, "active_generation", message_id, logged.generation_row())
+        self._now.put("active_generation", message_id, logged.generation_row())
         draft.touched.clear()
 
-    def _put(
-        self,
-        changes: dict[tuple[Collection, str], Row | None],
-        collection: Collection,
-        key: str,
-        row: Row | None,
-    ) -> None:
-        rows = self._rows[collection]
-        before = rows.get(key)
-        if row is before or row == before:
-            return
-        if row is None:
-            del rows[key]
-        else:
-            rows[key] = row
-        changes[collection, key] = row
 
-
-def _touch_all(draft: Draft, before: Draft) -> None:
-    """A draft that was made again may have changed in everything that the old or the new holds."""
-    touched = draft.touched
+def _renew(logged: LoggedMessage) -> bool:
+    """Make the draft again where it has to be: all that the old or the new holds may differ."""
+    before = logged.renew()
+    if before is None:
+        return False
+    touched = logged.draft.touched
     touched.message = True
-    for one in (draft, before):
+    for one in (logged.draft, before):
         touched.calls |= dict.fromkeys(one.calls)
         touched.results |= dict.fromkeys(one.results)
         touched.approvals |= dict.fromkeys((*one.requests, *one.answers))
+    return True

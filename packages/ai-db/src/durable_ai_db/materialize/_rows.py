@@ -6,7 +6,7 @@ Each row is immutable; `to_json` gives the shape that the TypeScript original's 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -231,7 +231,7 @@ class MessageRow:
 
     id: str
     role: str
-    parts: tuple[Part, ...]
+    parts: Sequence[Part]
     actor_id: str
     is_complete: bool
     created_at: str

@@ -12,7 +12,7 @@ def _user_message(chunk: Chunk, draft: Draft) -> None:
     """A whole message, of a user or of anybody else."""
     message = mapping(chunk, "message")
     parts = _parts_of(message)
-    if draft.whole is not None or draft.parts():
+    if draft.whole is not None or draft.length:
         raise ChunkError("the message is there already")
     draft.whole = message
     for part in parts:

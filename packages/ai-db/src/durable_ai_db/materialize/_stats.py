@@ -1,6 +1,7 @@
 """Counts of a session, kept as its messages change. Pure."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from durable_ai_db.materialize._draft import Draft
 from durable_ai_db.materialize._message import LoggedMessage
@@ -22,15 +23,17 @@ class Tally:
         self._usage = NO_USAGE
         self._skips: dict[str, int] = {}
         self._skipped = 0
+        self._counts: tuple[Any, ...] = (*[0] * 9, None, None, 0)
 
     def replace(
         self, message_id: str, logged: LoggedMessage, old: MessageRow | None, new: MessageRow | None
     ) -> None:
         """A message is another one now."""
-        for row, by in ((old, -1), (new, 1)):
-            if row is not None:
-                self._roles[row.role] = self._roles.get(row.role, 0) + by
-        self._times.replace(_time(old), _time(new))
+        if old is None or new is None or _counted_as(old) != _counted_as(new):
+            for row, by in ((old, -1), (new, 1)):
+                if row is not None:
+                    self._roles[row.role] = self._roles.get(row.role, 0) + by
+            self._times.replace(_time(old), _time(new))
         place = None if new is None or logged.earliest is None else (logged.earliest, message_id)
         self._order.replace(self._placed.pop(message_id, None), place)
         if place is not None:
@@ -50,15 +53,10 @@ class Tally:
         """Ids of the messages in their order."""
         return (message_id for _, message_id in self._order)
 
-    def row(self) -> StatsRow:
-        """The counts of a session of nothing."""
-        return StatsRow(self._session_id)
-
-    def row_of(self, rows: Mapping[Collection, Mapping[str, Row]]) -> StatsRow:
-        """The counts, of the session's rows as they are now."""
+    def row_of(self, rows: Mapping[Collection, Mapping[str, Row]], before: StatsRow) -> StatsRow:
+        """The counts, of the session's rows as they are now: `before` when they are the same."""
         ends = self._times.ends()
-        return StatsRow(
-            self._session_id,
+        counts = (
             len(rows["message"]),
             self._roles.get("user", 0),
             self._roles.get("assistant", 0),
@@ -72,6 +70,14 @@ class Tally:
             None if ends is None else ends[1][1],
             self._skipped,
         )
+        if counts == self._counts:
+            return before
+        self._counts = counts
+        return StatsRow(self._session_id, *counts)
+
+
+def _counted_as(row: MessageRow) -> tuple[str, str]:
+    return row.role, row.created_at
 
 
 def _time(row: MessageRow | None) -> tuple[Instant, str] | None:
