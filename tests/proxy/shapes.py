@@ -7,12 +7,15 @@ import json
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
 
+from durable_proxy._lifecycle import Account, Ending, Event
+from durable_streams_server import Append, Create, Delete, Log, json_record
+from durable_transport.protocol import ControlMessage, StartPayload, generation_paths
 from proxy.harness import UNIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from uuid import UUID
 
     import httpx2
 
@@ -157,3 +160,50 @@ async def node(url: str, **options: Any) -> AsyncIterator[NodeClient]:
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+class Written:
+    """A generation that the test writes by itself, as a relay does."""
+
+    def __init__(self, log: Log, session: UUID, request: UUID | None = None) -> None:
+        self.session, self.request = session, request or uuid4()
+        self.paths = generation_paths(self.session, self.request)
+        self._log = log
+        self._position = 0
+
+    async def begin(self) -> None:
+        start = ControlMessage.start(StartPayload(status=200))
+        await self._do(
+            Create(self.paths.control, "application/json", json_record(start.to_json())),
+            Create(self.paths.data),
+        )
+
+    async def add(self, data: bytes) -> None:
+        self._position += len(data)
+        await self._do(Append(self.paths.data, data))
+
+    async def end(self, data: bytes = b"") -> None:
+        self._position += len(data)
+        record = json_record(
+            Ending(Event.ENDED).record(self._position, Account(1.0, 2.0)).to_json()
+        )
+        await self._do(
+            Append(self.paths.data, data, close=True),
+            Append(self.paths.control, record, close=True),
+        )
+
+    async def remove(self) -> None:
+        await self._do(Delete(self.paths.data), Delete(self.paths.control))
+
+    async def _do(self, *operations: Any) -> None:
+        outcomes = await self._log.transact(*operations)
+        assert all(outcome.ok for outcome in outcomes), outcomes
+
+    @classmethod
+    async def whole(cls, log: Log, session: UUID, *pieces: bytes) -> Written:
+        written = cls(log, session)
+        await written.begin()
+        for piece in pieces:
+            await written.add(piece)
+        await written.end()
+        return written

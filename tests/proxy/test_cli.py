@@ -44,6 +44,7 @@ def test_help_and_version() -> None:
         (["--port", "99999"], "65535"),
         (["--cors-origin", "https://app.example/"], "https://app.example"),
         (["--cors-origin", "app.example"], "not an origin"),
+        (["--electric-url", "electric"], "http://electric:3000"),
         (["--lease", "0"], "lease"),
         (["--lease", "soon"], "soon"),
         (["--unknown"], "--unknown"),
@@ -98,6 +99,12 @@ def test_a_file_that_is_not_ours(tmp_path: Path) -> None:
         before = file.read_bytes()
         _fails(1, "file", "--store", f"sqlite:///{file}")
         assert file.read_bytes() == before
+
+
+def test_a_store_that_electric_does_not_follow(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/proxy.sqlite"
+    electric = "http://127.0.0.1:1"
+    _fails(1, "takes a Postgres store", "--store", store, "--electric-url", electric)
 
 
 def test_a_port_in_use(tmp_path: Path) -> None:

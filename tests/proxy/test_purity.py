@@ -16,6 +16,7 @@ PURE = {
     "_answers.py": {"collections.abc", "dataclasses"},
     "_coding.py": {"collections.abc", "typing", "zlib"},
     "_egress.py": {"base64", "dataclasses", "typing", "urllib.parse"},
+    "_electric_url.py": {"dataclasses", "urllib.parse"},
     "_errors.py": {"collections.abc", "dataclasses", "types"},
     "_guard.py": {
         *("collections.abc", "dataclasses", "enum", "hashlib", "hmac", "typing", "urllib.parse"),
@@ -41,6 +42,7 @@ PURE = {
     "_start_request.py": {"dataclasses", "re", "uuid"},
     "_status.py": {"collections.abc", "dataclasses", "durable_streams_server", "typing", "uuid"},
     "_stop_request.py": {"dataclasses", "json", "typing"},
+    "_upstream_request.py": {"typing"},
     "_urls.py": {"dataclasses", "ipaddress", "re"},
 }
 """No event loop, no store, no HTTP library, no clock, no randomness."""

@@ -147,8 +147,8 @@ def test_requests_follow_each_other_up_to_the_first_that_has_not_ended() -> None
     shape = _shape(_pair(3, 7, closed=False), _pair(1, 10), _pair(4, 9), _pair(2, 0))
     assert [(part.request.int, part.base) for part in shape.parts] == [(1, 0), (2, 10), (3, 10)]
     assert shape.end == 17
-    found = [part and part.request.int for part in map(shape.part_at, (0, 9, 10, 16, 17))]
-    assert found == [1, 1, 3, 3, 3]
+    found = [part and part.request.int for part in map(shape.part_at, (0, 9, 10, 16, 17, 99))]
+    assert found == [1, 1, 3, 3, 3, 3]
     assert _shape(_pair(1, 10)).part_at(10) is None
 
 

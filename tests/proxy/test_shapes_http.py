@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import httpx2
 import pytest
 
 from durable_proxy import Limits as ProxyLimits
-from durable_proxy._lifecycle import Account, Ending, Event
-from durable_streams_server import Append, Create, Delete, Limits, Log, json_record
-from durable_transport.protocol import ControlMessage, StartPayload, generation_paths
+from durable_proxy._shape_reading import POLL_SECONDS
+from durable_streams_server import Limits, Log
 from proxy.harness import UNIT, eventually, served
-from proxy.shapes import Rows, node, of, text
+from proxy.shapes import Rows, Written, node, of, text
 from proxy.wire import upstream, whole
 from streams.postgres import database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
     from proxy.harness import Served
@@ -29,53 +28,6 @@ pytestmark = pytest.mark.anyio
 
 QUICK = Limits(long_poll=0.2 * UNIT, rotate=0.5 * UNIT, heartbeat=0.1 * UNIT)
 PATIENT = Limits(long_poll=10 * UNIT, rotate=10 * UNIT, heartbeat=0.1 * UNIT)
-
-
-class Written:
-    """A generation that the test writes by itself, as a relay does."""
-
-    def __init__(self, log: Log, session: UUID, request: UUID | None = None) -> None:
-        self.session, self.request = session, request or uuid4()
-        self.paths = generation_paths(self.session, self.request)
-        self._log = log
-        self._position = 0
-
-    async def begin(self) -> None:
-        start = ControlMessage.start(StartPayload(status=200))
-        await self._do(
-            Create(self.paths.control, "application/json", json_record(start.to_json())),
-            Create(self.paths.data),
-        )
-
-    async def add(self, data: bytes) -> None:
-        self._position += len(data)
-        await self._do(Append(self.paths.data, data))
-
-    async def end(self, data: bytes = b"") -> None:
-        self._position += len(data)
-        record = json_record(
-            Ending(Event.ENDED).record(self._position, Account(1.0, 2.0)).to_json()
-        )
-        await self._do(
-            Append(self.paths.data, data, close=True),
-            Append(self.paths.control, record, close=True),
-        )
-
-    async def remove(self) -> None:
-        await self._do(Delete(self.paths.data), Delete(self.paths.control))
-
-    async def _do(self, *operations: Any) -> None:
-        outcomes = await self._log.transact(*operations)
-        assert all(outcome.ok for outcome in outcomes), outcomes
-
-    @classmethod
-    async def whole(cls, log: Log, session: UUID, *pieces: bytes) -> Written:
-        written = cls(log, session)
-        await written.begin()
-        for piece in pieces:
-            await written.add(piece)
-        await written.end()
-        return written
 
 
 def _rows(proxy: Served, it: Written, kind: str = "data") -> Rows:
@@ -286,7 +238,7 @@ async def test_a_stream_that_is_replaced_under_a_poll_means_begin_anew(log: Log)
         assert answer.headers["electric-handle"] != before
 
 
-async def _events(proxy: Served, given: dict[str, str]) -> AsyncIterator[str]:
+async def _events(proxy: Served, given: dict[str, str]) -> AsyncGenerator[str]:
     async with proxy.client.stream(
         "GET", "/stream/data", params=given | {"live": "true", "live_sse": "true"}
     ) as answer:
@@ -307,6 +259,27 @@ async def test_events_of_a_quiet_shape_are_kept_alive_and_end(log: Log) -> None:
         lines = [line async for line in _events(proxy, shape)]
         assert set(lines) == {": keep-alive"}
         assert 2 <= len(lines) <= 6
+
+
+async def test_events_come_when_their_rows_do(log: Log) -> None:
+    it = Written(log, uuid4())
+    await it.begin()
+    async with served(log, stream_limits=PATIENT) as proxy:
+        events = _events(proxy, of(it.session, it.request) | await _place(proxy, it))
+        # Sooner than anything that is looked for from time to time.
+        async with asyncio.timeout(2 * POLL_SECONDS):
+            for number in range(1, 9):
+                await it.add(b"x")
+                lines = [line async for line in _until(events, "up-to-date")]
+                assert f'"id":"{number}"' in "".join(lines)
+        await events.aclose()
+
+
+async def _until(events: AsyncIterator[str], text: str) -> AsyncIterator[str]:
+    async for line in events:
+        yield line
+        if text in line:
+            return
 
 
 async def test_events_end_where_the_handle_does_not_reach(log: Log) -> None:

@@ -80,7 +80,7 @@ async def test_rows_come_in_order_live_and_end_where_the_record_says(*, sse: boo
             script.send(None)
             await control.until(lambda: bool(control.rows))
             assert control.rows[0]["event"] == "done"
-            assert control.rows[0]["payload"] == {"finishReason": "complete"}
+            assert control.rows[0]["payload"]["finishReason"] == "complete"
             assert control.rows[0]["data_row_id"] == f"{int(data.rows[-1]['id']):020d}"
             assert {row["request"] for row in data.rows} == {str(request)}
             live = [url for url in data.requests if "live=true" in url]

@@ -45,6 +45,7 @@ PURE = {
             "_answers",
             "_coding",
             "_egress",
+            "_electric_url",
             "_errors",
             "_guard",
             "_headers",

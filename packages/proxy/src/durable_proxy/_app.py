@@ -24,6 +24,8 @@ from durable_proxy._answers import Accepted
 from durable_proxy._authorize import asking
 from durable_proxy._desk_routes import desk_routes
 from durable_proxy._egress import Egress
+from durable_proxy._electric import ElectricShapes
+from durable_proxy._electric_url import ElectricUrl
 from durable_proxy._errors import Refusal, RefusedError
 from durable_proxy._guard import Access, Right, Secrets, check_forwarded
 from durable_proxy._guarding import Guard, GuardedStreams
@@ -33,7 +35,7 @@ from durable_proxy._quota import Quota
 from durable_proxy._refusing import ALWAYS, refuse, refuse_method
 from durable_proxy._request_body import read_body
 from durable_proxy._service import Options, Proxy
-from durable_proxy._shape_app import ELECTRIC_HEADERS, ShapeApp
+from durable_proxy._shape_app import ELECTRIC_HEADERS, LogShapes, ShapeApp, Source
 from durable_proxy._start_request import (
     METHODS,
     Limits,
@@ -82,6 +84,8 @@ def create_app(
     stream_limits: StreamLimits | None = None,
     tls: ssl.SSLContext | None = None,
     egress_proxy: str | None = None,
+    electric_url: str | None = None,
+    electric_secret: str | None = None,
     secret: str | Iterable[str] | None = None,
     authorize: Callable[..., Any] | None = None,
     url_seconds: float = URL_SECONDS,
@@ -108,6 +112,10 @@ def create_app(
         egress_proxy: The HTTP proxy that all upstream calls go through,
             ``http://[user:password@]host:port``. It resolves their names then, and what its
             network lets it reach can be reached.
+        electric_url: A real Electric, ``http://host:3000``, that shapes are read from; the proxy
+            writes its tables ``data_chunks`` and ``control_messages`` for it, so the store has to
+            be Postgres. By default shapes are read from the log.
+        electric_secret: Its own secret, when it has one.
         secret: Whoever sends it as ``X-Proxy-Secret`` may do everything, and nobody else anything
             but with a signed address. Of several, the first one signs addresses and all are
             accepted: that is how one is replaced.
@@ -121,6 +129,7 @@ def create_app(
         SecretError: a secret is too short, or cannot be in a header.
         PatternError: an entry of ``allow`` cannot be understood.
         EgressError: ``egress_proxy`` cannot be understood.
+        ElectricUrlError: ``electric_url`` cannot be understood.
     """
     options = Options(
         allowlist=Allowlist.parse(allow, any_upstream=allow_any_upstream),
@@ -131,6 +140,7 @@ def create_app(
         streams=stream_limits or StreamLimits(),
         tls=tls,
         egress=None if egress_proxy is None else Egress.parse(egress_proxy),
+        electric=None if electric_url is None else ElectricUrl.parse(electric_url, electric_secret),
     )
     access = Access(Secrets.parse(secret), asks=authorize is not None)
     proxy = Proxy(store, options)
@@ -214,7 +224,7 @@ async def _start(proxy: Proxy, guard: Guard, public_url: str | None, request: Re
 
 
 async def _answer(proxy: Proxy, guard: Guard, wanted: StartRequest, base: str) -> Response:
-    answer = await proxy.parts.generations.start(wanted)
+    answer = await proxy.start(wanted)
     match answer:
         case Accepted() if wanted.live:
             return _live_body(answer, wanted, proxy)
@@ -250,7 +260,11 @@ def _routes(proxy: Proxy, start: Handler) -> APIRouter:
 
 
 def _shape_route(proxy: Proxy, guard: Guard) -> Route:
-    shapes = ShapeApp(lambda: proxy.parts.log, guard, proxy.options.streams)
+    limits, url = proxy.options.streams, proxy.options.electric
+    source: Source = LogShapes(lambda: proxy.parts.log, limits)
+    if url is not None:
+        source = ElectricShapes(url, proxy.electric)
+    shapes = ShapeApp(source, guard, limits)
     route = Route("/stream/{kind}", shapes, name="shape", include_in_schema=False)
     route.methods = {"GET"}
     return route

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from durable_proxy._allowlist import Allowlist, PatternError
 from durable_proxy._app import create_app
 from durable_proxy._egress import Egress, EgressError
+from durable_proxy._electric_url import ElectricUrl, ElectricUrlError
 from durable_proxy._guard import SecretError, Secrets
 from durable_proxy._hot_paths import hot_paths_first
 from durable_proxy._settings import Settings, SettingsError, load_settings
@@ -75,6 +76,12 @@ def main() -> None:
     help="Web pages that may use the proxy: scheme://host[:port], or * for all. Repeatable; "
     "without it none may.  [PROXY_CORS_ORIGIN]",
 )
+@click.option(
+    "--electric-url",
+    metavar="URL",
+    help="Shapes are read from this Electric, out of tables that are written for it: takes a"
+    " Postgres store. Its secret is in ELECTRIC_SECRET.  [ELECTRIC_URL]",
+)
 @click.option("--public-url", help="Where clients reach the proxy.  [PROXY_URL]")
 @click.option("--lease", type=float, help="Seconds after which a dead node is one.  [10]")
 @click.option("--drain", type=float, help="Seconds a shutdown waits for generations.  [20]")
@@ -105,9 +112,11 @@ def serve_command(*, allow_any_upstream: bool, insecure: bool, **given: Any) -> 
         Allowlist.parse(settings.allow)
         if settings.egress_proxy is not None:
             Egress.parse(settings.egress_proxy)
+        if settings.electric_url is not None:
+            ElectricUrl.parse(settings.electric_url)
         _log_to_stderr()
         run(lambda: _serve(settings, allow_any_upstream=allow_any_upstream))
-    except (SettingsError, PatternError, EgressError, SecretError) as error:
+    except (SettingsError, PatternError, EgressError, ElectricUrlError, SecretError) as error:
         raise click.UsageError(str(error)) from None
     except (BindError, LogError) as error:
         click.echo(f"durable-proxy: {error}", err=True)
@@ -162,6 +171,8 @@ def _make_app(log: Log, settings: Settings, *, allow_any_upstream: bool) -> Fast
             readers_per_principal=settings.max_readers,
         ),
         egress_proxy=settings.egress_proxy,
+        electric_url=settings.electric_url,
+        electric_secret=settings.electric_secret,
         timeouts=Timeouts(answer=settings.answer_timeout, idle=settings.idle_timeout),
         drain_seconds=settings.drain,
     )

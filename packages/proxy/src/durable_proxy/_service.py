@@ -15,15 +15,20 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from durable_proxy._allowlist import Allowlist
+from durable_proxy._answers import Answer
 from durable_proxy._desk import Desk
 from durable_proxy._egress import Egress
+from durable_proxy._electric_url import ElectricUrl
 from durable_proxy._generations import Generations
 from durable_proxy._reaper import reap, reap_forever
-from durable_proxy._start_request import Limits
-from durable_proxy._upstream import Timeouts, open_upstream
+from durable_proxy._shape_tables import ShapeTables
+from durable_proxy._start_request import Limits, StartRequest
+from durable_proxy._upstream import Timeouts, Upstream, open_upstream
 from durable_streams_server import Limits as StreamLimits
 from durable_streams_server import Log
 
+ELECTRIC_TIMEOUTS = Timeouts(connect=5.0, answer=60.0, idle=60.0)
+"""It answers a live request after 20 seconds, and keeps events alive as often."""
 FAREWELL_SECONDS = 1.0
 """How long readers are served after the last generation of a drain has ended."""
 
@@ -42,6 +47,20 @@ class Options:
     streams: StreamLimits
     tls: ssl.SSLContext | None
     egress: Egress | None
+    electric: ElectricUrl | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Electric:
+    """What exists while shapes come from a real Electric.
+
+    Attributes:
+        tables: What it reads.
+        upstream: Sends requests to it.
+    """
+
+    tables: ShapeTables
+    upstream: Upstream
 
 
 @dataclass(slots=True)
@@ -51,6 +70,7 @@ class Parts:
     log: Log
     generations: Generations
     desk: Desk
+    electric: Electric | None = None
 
 
 class Proxy:
@@ -81,6 +101,16 @@ class Proxy:
             )
         return self._parts
 
+    def electric(self) -> Upstream:
+        """What sends requests to a real Electric.
+
+        Raises:
+            RuntimeError: there is none, or the proxy is not running.
+        """
+        if self.parts.electric is None:
+            raise RuntimeError("the proxy does not ask a real Electric")
+        return self.parts.electric.upstream
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Serve requests in this context."""
@@ -104,12 +134,46 @@ class Proxy:
             self._parts = Parts(log, Generations(log, upstream, options.limits), Desk(log))
             reaper = asyncio.create_task(reap_forever(log), name="durable-proxy reaper")
             try:
-                yield
+                async with self._electric(log):
+                    yield
+                    await self.drain()
             finally:
                 await self.drain()
                 reaper.cancel()
                 await asyncio.gather(reaper, return_exceptions=True)
                 self._parts = None
+
+    @asynccontextmanager
+    async def _electric(self, log: Log) -> AsyncIterator[None]:
+        """Copy generations for a real Electric in this context, if there is one."""
+        if self.options.electric is None:
+            yield
+            return
+        tables = ShapeTables(log)
+        # Not by way of `egress`, which is the way out: it is beside the database.
+        async with open_upstream(ELECTRIC_TIMEOUTS, tls=self.options.tls) as upstream:
+            await tables.open()
+            self.parts.electric = Electric(tables, upstream)
+            try:
+                yield
+            finally:
+                self.parts.electric = None
+                await tables.close()
+
+    async def start(self, request: StartRequest) -> Answer:
+        """Run a generation unless that has been done, and wait for its answer.
+
+        Raises:
+            LogError: the store failed.
+        """
+        electric = self.parts.electric
+        if electric is None:
+            return await self.parts.generations.start(request)
+        await electric.tables.expect(request.session_id, request.request_id)
+        try:
+            return await self.parts.generations.start(request)
+        finally:
+            electric.tables.copy(request.session_id, request.request_id)
 
     async def drain(self) -> None:
         """Take leave: see the module. A second call waits for nothing, even if the first was cut
@@ -123,4 +187,6 @@ class Proxy:
         first, self._leaving = not self._leaving, True
         if await self.parts.generations.drain(patience) and first:
             await asyncio.sleep(FAREWELL_SECONDS)
+        if self.parts.electric is not None:
+            await self.parts.electric.tables.settle()
         self.parts.log.release_readers()

@@ -36,6 +36,10 @@ class Settings(BaseSettings):
         default=(), validation_alias="PROXY_SECRET", repr=False
     )
     url_ttl: float = Field(default=24 * 3600.0, gt=0, validation_alias="PROXY_URL_TTL")
+    electric_url: str | None = Field(default=None, validation_alias="ELECTRIC_URL")
+    electric_secret: str | None = Field(
+        default=None, validation_alias="ELECTRIC_SECRET", repr=False
+    )
     egress_proxy: str | None = Field(default=None, validation_alias="PROXY_EGRESS")
     lease: float = Field(default=10.0, ge=0.1, validation_alias="PROXY_LEASE")
     drain: float = Field(default=20.0, ge=0.0, validation_alias="PROXY_DRAIN")

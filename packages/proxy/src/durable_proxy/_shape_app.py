@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from typing import Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -49,26 +50,33 @@ JSON = "application/json"
 logger = logging.getLogger("durable_proxy")
 
 
+class Source(Protocol):
+    """Where the rows come from."""
+
+    async def answer(
+        self, shape: ShapeRequest, request: Request, exchange: Exchange
+    ) -> Response | None:
+        """The answer, or None when it has been sent already.
+
+        Raises:
+            RefusedError: the request is not for this source, or has no answer at the moment.
+            ClientGoneError: nobody is there any more.
+        """
+
+
 class ShapeApp:
     """Plain ASGI for ``/stream/{kind}``; ``path_params`` of the scope has the kind.
 
     Args:
-        log: Gives the log, once it is open.
+        source: Where the rows come from.
         guard: Says who may read.
         limits: How long a live answer waits, and lives.
     """
 
-    def __init__(
-        self,
-        log: Callable[[], Log],
-        guard: Guard,
-        limits: StreamLimits,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._log = log
+    def __init__(self, source: Source, guard: Guard, limits: StreamLimits) -> None:
+        self._source = source
         self._guard = guard
         self._limits = limits
-        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
@@ -83,7 +91,6 @@ class ShapeApp:
             await response(scope, receive, send)
 
     async def _answer(self, request: Request, exchange: Exchange) -> Response | None:
-        """The answer, or None when it has been sent already."""
         try:
             shape = parse_shape(request.path_params["kind"], exchange.query)
         except RefusedError:
@@ -92,13 +99,32 @@ class ShapeApp:
         principal = await self._guard.admit(request, Right.READ, shape.subject)
         give_back = self._guard.read_slot(principal)
         try:
-            return await self._read(shape, request, exchange)
+            return await self._source.answer(shape, request, exchange)
         finally:
             give_back()
 
-    async def _read(
+
+class LogShapes:
+    """Answers from the log, as a real Electric would.
+
+    Args:
+        log: Gives the log, once it is open.
+    """
+
+    def __init__(
+        self,
+        log: Callable[[], Log],
+        limits: StreamLimits,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._log = log
+        self._limits = limits
+        self._clock = clock
+
+    async def answer(
         self, shape: ShapeRequest, request: Request, exchange: Exchange
     ) -> Response | None:
+        """See `Source.answer`."""
         if shape.subset:
             message = "a part of the rows is not served: read all of them, they come in order"
             raise RefusedError(Refusal(ErrorCode.BAD_REQUEST, message))

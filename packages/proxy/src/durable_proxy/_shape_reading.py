@@ -99,6 +99,16 @@ class ShapeReading:
         """There is no point in waiting: `stop` was called, or the log lets its readers go."""
         return self._stop.is_set() or self._log.leaving
 
+    @property
+    def begun(self) -> bool:
+        """There is anything to be read, or will be."""
+        return bool(self._shape.parts)
+
+    @property
+    def ended(self) -> bool:
+        """Everything there is has been given, and all of it has ended."""
+        return self.begun and self._shape.part_at(self.position) is None
+
     def stop(self) -> None:
         """End a `next` that waits, now and from here on."""
         self._stop.set()

@@ -124,7 +124,7 @@ class Shape:
     def part_at(self, position: int) -> Part | None:
         """The part that goes on at a position; None at the end of the last one that has ended."""
         for part in self.parts:
-            if position < part.end or (position == part.end and not part.stream.closed):
+            if position < part.end or not part.stream.closed:  # an open one may have grown
                 return part
         return None
 
