@@ -35,7 +35,7 @@ lint: $(READY) ## check format, lint rules and generated files
 typecheck: $(READY) ## check the types (mypy, strict)
 	@$(PYTHON) -m mypy
 
-bench: $(READY) $(NODE_READY) ## measure against floors and peers, about six minutes
+bench: $(READY) $(NODE_READY) ## measure against floors and peers, about eight minutes
 	@$(PYTHON) benchmarks/run.py $(ARGS)
 
 conformance: $(READY) $(NODE_READY) ## run the npm conformance suite against our server, and our client against the npm server

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from bench import append, catch_up, live, many, relay
+from bench import append, catch_up, live, many, memory, proxy, relay
 from bench.processes import ROOT, BenchmarkError
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from bench.figures import Figures
 
 OUTPUT = ROOT / ".cache" / "bench"
-PARTS = ("append", "fan-out", "streams", "catch-up", "many", "relay", "first-byte")
+PARTS = (
+    *("append", "fan-out", "streams", "catch-up", "many"),
+    *("relay", "first-byte", "proxy", "memory"),
+)
 
 
 def main() -> int:
@@ -45,6 +48,8 @@ def main() -> int:
         "many": lambda folder: many.run(folder, seconds=10.0),
         "relay": lambda folder: relay.run(folder, seconds=2 * seconds),
         "first-byte": lambda folder: relay.run_first_byte(folder, requests=40 * round(seconds)),
+        "proxy": lambda folder: proxy.run(folder, rounds=rounds, seconds=3 * seconds),
+        "memory": lambda folder: memory.run(folder, finished=2000 if options.quick else 10_000),
     }
     OUTPUT.mkdir(parents=True, exist_ok=True)
     console = Console(width=max(Console().width, 150))

@@ -18,11 +18,13 @@ class Records:
     expected: int
     latencies_ms: list[float] = field(default_factory=list)
     size: int = 0
+    first_at: float | None = None
     _rest: bytes = b""
 
     def feed(self, data: bytes) -> None:
         """Take a piece of the body, cut anywhere."""
         now = time.monotonic_ns()
+        self.first_at = self.first_at or now / 1e9
         self.size += len(data)
         *complete, self._rest = (self._rest + data).split(b"\n\n")
         for record in complete:

@@ -114,6 +114,7 @@ async def _follow_one(
     interval: int,
     options: argparse.Namespace,
 ) -> int:
+    await asyncio.sleep(options.begun_over * number / options.generations)
     # Real answers do not tick together: their phases are spread over one interval.
     phase = 200_000 + number * interval // options.generations
     connections = await follow(f"/{options.chunks}/{interval}/{phase}", records)
@@ -160,6 +161,7 @@ def main() -> None:
     parser.add_argument("--generations", type=int, default=40)
     parser.add_argument("--rate", type=int, default=50, help="chunks a second of one generation")
     parser.add_argument("--chunks", type=int, default=400)
+    parser.add_argument("--begun-over", type=float, default=0.0, help="seconds for all starts")
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--warm-up", type=int, default=20)
     options = parser.parse_args()

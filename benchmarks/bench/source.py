@@ -1,7 +1,8 @@
 """The upstream of the relay: an HTTP server whose chunks carry the time they were sent at.
 
 `POST /COUNT/INTERVAL/PHASE` answers COUNT chunks, one every INTERVAL microseconds, the first one
-PHASE microseconds after the request.
+PHASE microseconds after the request. A fourth number is the padding of a chunk, and a fifth the
+number of chunks after which the connection breaks.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncache-control: no-cache\r\n"
     b"transfer-encoding: chunked\r\n\r\n"
 )
-PADDING = "x" * 64
+PADDING_BYTES = 64
+NEVER = 1 << 60
 
 
 class Source(asyncio.Protocol):
@@ -29,6 +31,8 @@ class Source(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._url = b""
+        self._padding = b""
+        self._breaks_after = NEVER
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,7 +56,9 @@ class Source(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Begin the answer."""
-        count, interval, phase = map(int, self._url.strip(b"/").split(b"/"))
+        count, interval, phase, *more = map(int, self._url.strip(b"/").split(b"/"))
+        padding, self._breaks_after = (*more, *(PADDING_BYTES, NEVER)[len(more) :])
+        self._padding = b"x" * padding
         self._write(HEAD)
         start = self._loop.time() + phase / 1e6
         if phase:
@@ -64,8 +70,11 @@ class Source(asyncio.Protocol):
         if number == count:
             self._write(b"0\r\n\r\n")
             return
+        if number == self._breaks_after and self._transport:
+            self._transport.abort()
+            return
         record = b'data: {"n": %d, "t": %d, "pad": "%s"}\n\n'
-        record %= (number, time.monotonic_ns(), PADDING.encode())
+        record %= (number, time.monotonic_ns(), self._padding)
         self._write(b"%x\r\n%s\r\n" % (len(record), record))
         due = start + (number + 1) * interval
         self._timer = self._loop.call_at(due, self._next, number + 1, count, start, interval)
