@@ -21,6 +21,8 @@ SETTLE_SECONDS = 2.0
 LONG = "/2/3600000000/0"
 """One chunk, and another in an hour."""
 SHORT = "/3/1000/0"
+LARGE = "/640/0/0/65536"
+"""More than the page cache of the store holds."""
 
 
 class _Anything(Records):
@@ -79,6 +81,12 @@ async def finish(options: argparse.Namespace) -> dict[str, Any]:
     return {"finished": options.finish}
 
 
+async def fill(options: argparse.Namespace) -> dict[str, Any]:
+    """Run a large generation to its end."""
+    await _follow(options, await _start(options, LARGE))
+    return {}
+
+
 def main() -> None:
     """Do one of the two and print its figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -87,8 +95,10 @@ def main() -> None:
     parser.add_argument("--running", type=int, default=0)
     parser.add_argument("--pid", type=int, default=0)
     parser.add_argument("--finish", type=int, default=0)
+    parser.add_argument("--fill", action="store_true")
     options = parser.parse_args()
-    print(json.dumps(uvloop.run((finish if options.finish else hold)(options))))
+    work = fill if options.fill else finish if options.finish else hold
+    print(json.dumps(uvloop.run(work(options))))
 
 
 if __name__ == "__main__":

@@ -257,6 +257,27 @@ async def test_an_owner_that_slept_through_its_lease_is_fenced(nodes: tuple[Node
         assert "Traceback" not in here.command.stderr
 
 
+async def test_any_node_stops_what_another_one_runs(nodes: tuple[Node, Node]) -> None:
+    here, there = nodes
+    async with upstream(_never_ends) as up:
+        ids = await here.start(up)
+        assert await there.read(ids, has=len(BODY)) == BODY
+        reading = asyncio.create_task(there.read(ids))
+        started = time.monotonic()
+        who = {"actor": "alice", "reason": "enough"}
+        stopped = await there.client.post(f"/api/{ids[0]}/{ids[1]}/stop", json=who)
+        assert (stopped.status_code, stopped.json()["stopped"]) == (200, True)
+        # The upstream is let go, and not only the readers.
+        await asyncio.wait_for(up.left.wait(), 5 * UNIT)
+        assert time.monotonic() - started < 1.5 * UNIT
+        assert await asyncio.wait_for(reading, 5 * UNIT) == BODY
+        for one in nodes:
+            record = (await one.control(ids))[-1]
+            assert (record["event"], record["payload"]["code"]) == ("error", "aborted")
+            again = await one.client.post(f"/api/{ids[0]}/{ids[1]}/stop")
+            assert (again.status_code, again.json()["stopped"]) == (200, False)
+
+
 async def test_a_node_that_leaves_lets_its_answers_finish_for_readers_elsewhere(
     nodes: tuple[Node, Node],
 ) -> None:

@@ -192,6 +192,35 @@ async def test_a_live_answer_without_a_body(status: int) -> None:
         assert answer.headers["x-a"] == "1"
 
 
+async def test_nothing_in_between_holds_an_answer_back_or_takes_it_for_dead() -> None:
+    """Comments while nothing comes, and no gateway that buffers or packs."""
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await wire.chunk(b"x")
+        await asyncio.sleep(60 * UNIT)
+
+    ids = (uuid4(), uuid4())
+    limits = StreamLimits(heartbeat=0.05 * UNIT)
+    live = {"X-Proxy-Live": "raw"}
+    async with upstream(script) as up, served(stream_limits=limits, drain_seconds=0) as proxy:
+        url = {"X-Proxy-Url": up.url}
+        assert (await proxy.client.post(proxy.path(*ids), headers=url)).status_code == 200
+        data = f"/v1/stream/{generation_paths(*ids).data}?offset=-1&live=sse"
+        async with proxy.client.stream("GET", data) as events:
+            lines = events.aiter_lines()
+            comments = 0
+            async with asyncio.timeout(10 * UNIT):
+                while comments < 3:
+                    comments += (await anext(lines)).startswith(":")
+            kinds = [events.headers]
+        async with proxy.client.stream("POST", proxy.path(*ids), headers=url | live) as raw:
+            kinds.append(raw.headers)
+    for headers in kinds:
+        assert headers["x-accel-buffering"] == "no"
+        assert "no-transform" in headers["cache-control"]
+
+
 async def test_a_quiet_live_body_ends_and_the_generation_goes_on() -> None:
     go_on = asyncio.Event()
 

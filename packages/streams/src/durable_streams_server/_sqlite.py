@@ -324,7 +324,10 @@ class SqliteStore:
         for stream in effects.deleted.values():
             self._known.pop(stream.path, None)
         for stream in effects.streams.values():
-            self._known[stream.path] = stream
+            if stream.closed:  # hardly anybody writes to it again: it is looked up for those
+                self._known.pop(stream.path, None)
+            else:
+                self._known[stream.path] = stream
             if stream.start:
                 self._journal.let_go(stream.id, stream.start)
         if effects.deleted:
