@@ -132,6 +132,7 @@ def test_a_later_run_that_tells_of_a_call_again_completes_it() -> None:
         *("", "not json", "[]", "7", "null", '{"type":"content"', "[" * 100_000),
         *('{"type":"content"}', '{"type":"content","delta":7}', '{"type":"tool_call"}'),
         *('{"type":"tool_call","toolCall":{"id":"","function":{}}}', '{"x":NaN}', '{"x":1e999}'),
+        *('{"type":"tool_result","toolCallId":"c","content":' + "[" * 300 + "]" * 300 + "}",),
         *('{"type":"done","usage":1e999}', '{"type":["content"]}'),
         *('{"type":"user-message"}', '{"type":"user-message","message":{"parts":[7]}}'),
     ],
@@ -221,6 +222,33 @@ def test_half_a_character_waits_for_its_other_half() -> None:
     assert rows == ["x", "x\U0001f600y"]
     lone = materialized(stream("a1", [content("\ude00a\ud83d"), content("b")]))
     assert lone.messages["a1"].text == "\ufffda\ufffdb"
+
+
+def test_what_comes_out_can_be_encoded() -> None:
+    half = "\ud83d"
+    chunks = [
+        content(f"a{half}"),
+        tool_call(f"c{half}", f'{{"x":"{half}"}}', half),
+        {"type": "tool_result", "toolCallId": f"c{half}", "content": {half: [half]}},
+        {"type": half, half: half},
+        {"type": "error", "error": {"message": half, "code": half}},
+    ]
+    made = materialized(stream("a1", chunks))
+    assert len(made.tool_results) == 1
+    json.dumps(seen(made), ensure_ascii=False).encode()
+    message = {"id": half, "role": "user", "parts": [{"type": "x", "text": half}]}
+    whole = materialized([chunk_row("u1", 0, {"type": "user-message", "message": message})])
+    json.dumps(seen(whole), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("arguments", ["[" * 300 + "]" * 300, "NaN", "[1e999]", "{", ""])
+def test_arguments_that_nobody_else_could_read_are_no_input(arguments: str) -> None:
+    made = materialized(stream("a1", [tool_call("c1", arguments)]))
+    assert made.tool_calls["c1"].input is None
+    assert made.tool_calls["c1"].arguments == arguments
+    shallow = "[" + ",".join(["[1]"] * 300) + "]"
+    made.apply(stream("a2", [tool_call("c2", shallow)]))
+    assert made.tool_calls["c2"].input == [[1]] * 300
 
 
 def test_texts_compare_as_their_strings() -> None:

@@ -92,7 +92,8 @@ def test_any_order_in_any_batches_with_repeats_and_a_snapshot(
     assert seen(made) == seen(expected)
     assert made.apply(rows) == []
     for style in HISTORY_STYLES:
-        json.dumps(to_messages(made, style), allow_nan=False).encode()
+        told = [to_messages(made, style), seen(made)]
+        json.dumps(told, allow_nan=False, ensure_ascii=False).encode()
 
 
 @settings(max_examples=100, deadline=None)

@@ -71,7 +71,12 @@ PURE = {
             "materialize._draft",
             "materialize._format",
         ),
-        *("materialize._links", "materialize._materializer", "materialize._message"),
+        *(
+            "materialize._json",
+            "materialize._links",
+            "materialize._materializer",
+            "materialize._message",
+        ),
         *(
             "materialize._order",
             "materialize._parts",

@@ -24,11 +24,20 @@ from durable_ai_db.materialize._rows import (
     ToolResultPart,
     ToolResultRow,
 )
-from durable_ai_db.materialize._text import TextBuffer
+from durable_ai_db.materialize._text import TextBuffer, encodable_json
 from durable_ai_db.materialize._usage import NO_USAGE, Usage
 
 _MORE_TO_COME: Final = {"tool_calls", "tool-calls", "tool_use", "function_call", "pause_turn"}
 """Reasons to finish after which the agent calls the model again, in the same message."""
+
+
+PIECES: Final = frozenset(
+    {
+        *("delta", "content", "text", "thinking", "reasoning", "reasoning_content", "refusal"),
+        *("arguments", "inputTextDelta", "partial_json"),
+    }
+)
+"""Fields with pieces of texts. The halves of a character may be in two of them."""
 
 
 class Answer(NamedTuple):
@@ -232,7 +241,7 @@ class Draft:
 
     def give(self, call: Call, whole: Any) -> None:
         """The call's input in one piece; its arguments, when none came in pieces."""
-        call.given_input = whole
+        call.given_input = whole = encodable_json(whole)
         if not call.buffer.length:
             call.buffer.append(json.dumps(whole))
         self.ready(call)
@@ -258,7 +267,7 @@ class Draft:
         self, call_id: str, output: Any, error: str | None = None, *, preliminary: bool = False
     ) -> None:
         """The tool gave `output`; a later result of the same call replaces this one."""
-        row = self.row
+        row, output = self.row, encodable_json(output)
         self.results[call_id] = ToolResultRow(
             call_id, row.message_id, output, error, row.actor_id, row.created_at, preliminary
         )
@@ -317,11 +326,11 @@ class Draft:
 
     def put_json(self, value: Mapping[str, Any], key: str | None = None) -> None:
         """Like `put`, for a part that stays as its format has it."""
-        self.put(key, JsonPart(value))
+        self.put(key, JsonPart(encodable_json(value)))
 
     def annotate(self, metadata: Mapping[str, Any]) -> None:
         """Merge into the message's metadata."""
-        self.metadata = merged(self.metadata or {}, metadata)
+        self.metadata = merged(self.metadata or {}, encodable_json(metadata))
         self.touched.message = True
 
     def count(self, usage: object, key: str | None = None) -> None:

@@ -1,11 +1,9 @@
 """The rows of one message and the draft that is made of them. Pure."""
 
-import json
-import math
 from collections.abc import Iterable
 from typing import Final
 
-from durable_ai_db.materialize._draft import Draft
+from durable_ai_db.materialize._draft import PIECES, Draft
 from durable_ai_db.materialize._format import (
     Chunk,
     ChunkError,
@@ -14,22 +12,14 @@ from durable_ai_db.materialize._format import (
     UnknownChunkError,
     recognized,
 )
+from durable_ai_db.materialize._json import parse
 from durable_ai_db.materialize._order import Instant, instant
 from durable_ai_db.materialize._rows import ActiveGenerationRow, ChunkRow, MessageRow
 from durable_ai_db.materialize._session_chunks import ANSWERS, SESSION_CHUNKS, shown_as
+from durable_ai_db.materialize._text import encodable_json
 
-
-def _refuse(text: str) -> float:
-    raise ChunkError(f"{text} is no JSON")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    return number if math.isfinite(number) else _refuse(text)
-
-
-# What is taken in goes out again, and NaN and the infinities have no JSON.
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+_HALF, _UPPER_HALF = "\\ud", "\\uD"
+"""How the halves of surrogate pairs begin in JSON: whole, or alone where JavaScript cut a text."""
 
 _UNUSABLE: Final = (LookupError, TypeError, ValueError, AttributeError, RecursionError)
 """What a reader may raise on a chunk that is not as it thinks."""
@@ -122,9 +112,11 @@ class LoggedMessage:
             self.first = row
         self.last = self.draft.row = row
         try:
-            chunk = _DECODER.decode(row.chunk)
+            chunk = parse(row.chunk)
             if not isinstance(chunk, dict):
                 raise ChunkError("not a JSON object")
+            if _HALF in row.chunk or _UPPER_HALF in row.chunk:
+                chunk = encodable_json(chunk, PIECES)
             self._dispatch(chunk)
         except UnknownChunkError as error:
             self.draft.show()

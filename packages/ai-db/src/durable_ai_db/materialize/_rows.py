@@ -5,11 +5,11 @@ Each row is immutable; `to_json` gives the shape that the TypeScript original's 
 ``skipped`` of a message, for example. Times are the ISO texts of the chunk rows.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
+from durable_ai_db.materialize._json import BadJsonError, parse
 from durable_ai_db.materialize._text import NO_TEXT, Text
 
 Json: TypeAlias = dict[str, Any]
@@ -310,8 +310,8 @@ class ToolCallRow:
         if self.given_input is not None:
             return self.given_input
         try:
-            return json.loads(self.arguments)
-        except (ValueError, RecursionError):
+            return parse(self.arguments)
+        except BadJsonError:
             return None
 
     def to_json(self) -> Json:

@@ -6,10 +6,37 @@ a `Text`, which is the buffer and a length, and is joined when somebody reads it
 """
 
 import re
-from typing import Final
+from collections.abc import Container
+from typing import Any, Final
 
-_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _REPLACEMENT: Final = "\ufffd"
+
+
+def encodable(text: str) -> str:
+    """The text with halves of pairs joined, and those that are alone replaced."""
+    if not _SURROGATE.search(text):
+        return text
+    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return _SURROGATE.sub(_REPLACEMENT, whole)
+
+
+def encodable_json(value: Any, but: Container[str] = ()) -> Any:
+    """The value with all texts encodable, except those that are fields named in `but`."""
+    match value:
+        case str():
+            return encodable(value)
+        case list():
+            return [encodable_json(one, but) for one in value]
+        case dict():
+            return {
+                encodable(name): one
+                if name in but and isinstance(one, str)
+                else encodable_json(one, but)
+                for name, one in value.items()
+            }
+        case _:
+            return value
 
 
 class TextBuffer:
@@ -44,12 +71,11 @@ class TextBuffer:
     def _paired(self, piece: str) -> str:
         # JavaScript cuts strings between the halves of a pair, and JSON carries each as `\\ud83d`.
         piece, self._held = self._held + piece, ""
-        if not _LONE_SURROGATE.search(piece):
+        if not _SURROGATE.search(piece):
             return piece
         if "\ud800" <= piece[-1] <= "\udbff":
             piece, self._held = piece[:-1], piece[-1]
-        whole = piece.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        return _LONE_SURROGATE.sub(_REPLACEMENT, whole)
+        return encodable(piece)
 
 
 class Text:
