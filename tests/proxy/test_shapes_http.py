@@ -95,6 +95,16 @@ async def test_a_poll_is_answered_when_something_comes_or_the_end(log: Log) -> N
             assert rows.up_to_date
 
 
+async def test_who_reads_to_the_end_does_not_wait_after_it(log: Log) -> None:
+    it = await Written.whole(log, uuid4(), b"one")
+    async with served(log, stream_limits=PATIENT) as proxy:
+        rows = _rows(proxy, it)
+        await rows.catch_up()
+        async with asyncio.timeout(2 * UNIT):
+            await rows.ask(live="true", until="end")
+        assert rows.up_to_date
+
+
 async def test_a_request_may_be_read_before_it_has_begun(log: Log) -> None:
     it = Written(log, uuid4())
     async with served(log, stream_limits=PATIENT) as proxy:

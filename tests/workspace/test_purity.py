@@ -12,7 +12,7 @@ from workspace._project import Package, imports_of, packages
 PURE = {
     "durable_transport": [
         *("_answers", "_backoff", "_effects", "_errors", "_fields", "_headers", "_http_url"),
-        *("_link", "_merge", "_progress", "_request", "_timing"),
+        *("_link", "_merge", "_progress", "_request", "_shape", "_timing"),
         *("_stream", "_stream._calls", "_stream._encode", "_stream._errors", "_stream._follow"),
         *("_stream._head", "_stream._link", "_stream._place", "_stream._producer"),
         *("_stream._snapshot", "_stream._sse", "_stream._units", "_stream._url"),

@@ -141,9 +141,10 @@ class ShapeReading:
         while True:
             part, left = self._part(), max(0.0, deadline - loop.time())
             if part is None:
-                await self._pause(min(left, POLL_SECONDS))
-                await self._reload()
-                batch.up_to_date, over = True, False
+                batch.up_to_date, over = True, self._request.until_end and self.ended
+                if not over:
+                    await self._pause(min(left, POLL_SECONDS))
+                    await self._reload()
             else:
                 over = await self._take(part, batch, left)
             if batch.rows or over or self.stopped or deadline <= loop.time():

@@ -112,6 +112,7 @@ class ShapeRequest:
         columns: In the order of the table.
         passed_on: The parameters that a real Electric is to get, as they came.
         subset: It asks for a part of the rows.
+        until_end: A live answer is not to wait for what has ended: an extension of our own.
     """
 
     kind: Kind
@@ -123,6 +124,7 @@ class ShapeRequest:
     columns: tuple[str, ...]
     passed_on: tuple[tuple[str, str], ...]
     subset: bool
+    until_end: bool
 
     @property
     def table(self) -> str:
@@ -165,6 +167,7 @@ def parse_shape(kind: str, query: bytes) -> ShapeRequest:
         columns=_columns(of, given.get("columns")),
         passed_on=tuple((name, value) for name, value in given.items() if _is_passed_on(name)),
         subset=any(name.startswith(SUBSET_PREFIX) for name in given),
+        until_end=given.get("until") == "end",
     )
 
 

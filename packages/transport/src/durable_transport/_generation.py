@@ -65,7 +65,13 @@ _SETTLE_ATTEMPTS = 3
 
 
 class Generation:
-    """One durable request from its start to its end."""
+    """One durable request from its start to its end.
+
+    Attributes:
+        live_start: The body is asked for as the answer to the start.
+    """
+
+    live_start = True
 
     def __init__(
         self,
@@ -113,7 +119,7 @@ class Generation:
             )
         )
         while True:
-            opened = yield from self._link.post_start()
+            opened = yield from self._link.post_start(live=self.live_start)
             if isinstance(opened, Broke):
                 yield from self._retry_start(opened)
                 continue

@@ -40,6 +40,7 @@ from durable_transport._request import (
     start_headers,
     wire_id,
 )
+from durable_transport._shape import ShapeCursor
 from durable_transport._timing import Timing
 from durable_transport.protocol import (
     BEGINNING,
@@ -124,11 +125,14 @@ class Link:
 
     # ------------------------------------------------------------------ sending
 
-    def post_start(self) -> Step[Opened | Broke]:
-        """Send the start request: idempotent, so it may be sent again after a drop."""
+    def post_start(self, *, live: bool = True) -> Step[Opened | Broke]:
+        """Send the start request: idempotent, so it may be sent again after a drop.
+
+        With ``live`` the body is asked for as its answer.
+        """
         for_proxy = yield ASK_HEADERS
         url = self._proxy.start(*self._ids())
-        headers = start_headers(self.request, for_proxy)
+        headers = start_headers(self.request, for_proxy, live=live)
         content = self.request.body
         opened: Opened | Broke = yield Open("POST", url, headers, content, self._timeout())
         return opened
@@ -136,6 +140,13 @@ class Link:
     def get_data(self, position: int) -> Step[Opened | Broke]:
         """Open the body from ``position`` on."""
         return (yield from self._get(self._proxy.data(*self._ids(), position), self._timeout()))
+
+    def get_shape(
+        self, cursor: ShapeCursor, *, wait: bool, within: float | None = None
+    ) -> Step[Opened | Broke]:
+        """Ask for the rows of a shape that are new; with ``wait``, wait for some."""
+        url = self._proxy.shape(cursor, *self._ids(), wait=wait)
+        return (yield from self._get(url, self._timeout(within)))
 
     def get_control(
         self, *, wait: bool = False, within: float | None = None

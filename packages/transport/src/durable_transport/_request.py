@@ -10,6 +10,7 @@ from durable_transport._errors import HeaderCollision, InvalidProxyURL
 from durable_transport._fields import Fields, split_names
 from durable_transport._headers import header_text
 from durable_transport._http_url import split_http_url
+from durable_transport._shape import ShapeCursor
 from durable_transport.protocol import (
     HOP_BY_HOP_HEADERS,
     ProxyHeader,
@@ -70,6 +71,10 @@ class ProxyURL:
         """Where its body is read live from ``position``."""
         path = generation_paths(session, request).data
         return f"{self.text}/v1/stream/{path}?live=raw&offset={format_offset(position)}"
+
+    def shape(self, cursor: ShapeCursor, session: UUID, request: UUID, *, wait: bool) -> str:
+        """Where what follows in one of its shapes is, with or without waiting for some."""
+        return f"{self.text}/stream/{cursor.kind}?{cursor.query(session, request, wait=wait)}"
 
     def control(self, session: UUID, request: UUID, offset: str, *, wait: bool) -> str:
         """Where its control messages after ``offset`` are, with or without waiting for some."""
@@ -141,8 +146,12 @@ def read_request(
     )
 
 
-def start_headers(request: DurableRequest, for_proxy: Mapping[str, str]) -> list[tuple[str, str]]:
+def start_headers(
+    request: DurableRequest, for_proxy: Mapping[str, str], *, live: bool = True
+) -> list[tuple[str, str]]:
     """The headers of a start request: the upstream's, then ours, then those for the proxy.
+
+    With ``live`` the body is to come as the answer.
 
     Raises:
         HeaderCollision: ``for_proxy`` has a header that the request itself sends upstream.
@@ -162,7 +171,7 @@ def start_headers(request: DurableRequest, for_proxy: Mapping[str, str]) -> list
         ("Accept-Encoding", "identity"),
         (ProxyHeader.URL.value, request.url),
         (ProxyHeader.METHOD.value, request.method),
-        (ProxyHeader.LIVE.value, "raw"),
+        *([(ProxyHeader.LIVE.value, "raw")] if live else []),
         *read_headers(request, for_proxy),
     ]
     strip = [name for name in for_proxy if not name.lower().startswith("x-proxy-")]

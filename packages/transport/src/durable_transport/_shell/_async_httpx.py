@@ -34,6 +34,7 @@ from durable_transport._generation import Generation
 from durable_transport._headers import ambient_headers
 from durable_transport._link import Clocks
 from durable_transport._request import ProxyURL, read_request
+from durable_transport._shape_generation import Reads, driver_for
 from durable_transport._shell._errors_httpx import broke, flavoured
 from durable_transport._shell._io_async import (
     HeaderSource,
@@ -67,9 +68,12 @@ class AsyncDurableTransport(httpx.AsyncBaseTransport):
         transport: Does the actual sending, and is closed with this one only when it was made
             here (when absent).
         timing: Time settings.
+        reads: Where answers are read: ``log``, any bytes and as they come, or ``shapes``, text by
+            the Electric HTTP API.
 
     Raises:
         InvalidProxyURL: ``proxy_url`` cannot be one.
+        ValueError: ``reads`` is neither.
     """
 
     def __init__(
@@ -81,7 +85,9 @@ class AsyncDurableTransport(httpx.AsyncBaseTransport):
         match: Callable[[httpx.Request], bool] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         timing: Timing | None = None,
+        reads: Reads = "log",
     ) -> None:
+        self._driver = driver_for(reads)
         self._proxy = ProxyURL.parse(str(proxy_url))
         self._storage: Storage = MemoryStorage() if storage is None else storage
         self.sessions = Sessions(self._storage, self._proxy.text, clock=_CLOCKS.wall)
@@ -102,7 +108,7 @@ class AsyncDurableTransport(httpx.AsyncBaseTransport):
         is_resume = resume in request.headers or resume.lower() in ambient
         if self._match is not None and not is_resume and not self._match(request):
             return await self._inner.handle_async_request(request)
-        generation = Generation(
+        generation = self._driver(
             read_request(
                 method=request.method,
                 url=str(request.url),
