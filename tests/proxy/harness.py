@@ -16,6 +16,7 @@ import uvicorn
 
 from durable_proxy import Limits, Timeouts, create_app
 from durable_proxy._allowlist import Allowlist
+from durable_proxy._figures import Figures
 from durable_proxy._generations import Generations
 from durable_proxy._hot_paths import hot_paths_first
 from durable_proxy._start_request import StartRequest, parse_head
@@ -62,11 +63,16 @@ def start_request(
 
 @asynccontextmanager
 async def generations(
-    log: Log, *, timeouts: Timeouts = TIMEOUTS, limits: Limits | None = None, **options: Any
+    log: Log,
+    *,
+    timeouts: Timeouts = TIMEOUTS,
+    limits: Limits | None = None,
+    figures: Figures | None = None,
+    **options: Any,
 ) -> AsyncIterator[Generations]:
     """The core of a proxy on a log, drained at the end."""
     async with open_upstream(timeouts, **options) as upstream:
-        running = Generations(log, upstream, limits or Limits())
+        running = Generations(log, upstream, limits or Limits(), figures or Figures())
         try:
             yield running
         finally:

@@ -9,6 +9,7 @@ import pytest
 
 from durable_proxy._answers import Accepted
 from durable_proxy._errors import Refusal
+from durable_proxy._figures import Figures
 from durable_proxy._generations import LOST, SHUTTING_DOWN
 from durable_proxy._lifecycle import Account, Ending, Event
 from durable_proxy._reaper import orphaned_generations, reap
@@ -306,7 +307,7 @@ async def test_a_generation_that_is_taken_away_stops_and_writes_nothing_more(log
 async def test_the_reaper_leaves_what_has_a_living_owner(log: Log) -> None:
     request = start_request("http://127.0.0.1:1/")
     await _write_generation(log, request, owner=log.node_id, body=b"mine")
-    assert await reap(log) == 0
+    assert await reap(log, Figures()) == 0
     stream = await log.stat(request.paths.data)
     assert stream is not None
     assert not stream.closed
@@ -317,12 +318,12 @@ async def test_the_next_process_ends_what_the_last_one_left(tmp_path: Path) -> N
     requests = [start_request("http://127.0.0.1:1/") for _ in range(3)]
     for round_ in range(3):
         async with await Log.open(store) as log:
-            assert await reap(log) == (0 if round_ == 0 else 1)
-            assert await reap(log) == 0
+            assert await reap(log, Figures()) == (0 if round_ == 0 else 1)
+            assert await reap(log, Figures()) == 0
             await _write_generation(log, requests[round_], owner=log.node_id, body=b"kept")
             await log.transact(Create("elsewhere/stream", owner=log.node_id))
     async with await Log.open(store) as log:
-        assert await reap(log) == 1
+        assert await reap(log, Figures()) == 1
         for request in requests:
             assert await data(log, request.paths) == b"kept"
             record = await terminal(log, request.paths)

@@ -18,6 +18,7 @@ PURE = {
     "_egress.py": {"base64", "dataclasses", "typing", "urllib.parse"},
     "_electric_url.py": {"dataclasses", "urllib.parse"},
     "_errors.py": {"collections.abc", "dataclasses", "types"},
+    "_figures.py": {"collections", "durable_streams_server.figures"},
     "_guard.py": {
         *("collections.abc", "dataclasses", "enum", "hashlib", "hmac", "typing", "urllib.parse"),
     },

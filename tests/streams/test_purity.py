@@ -27,7 +27,7 @@ PURE = {
     "_request": {"_json_mode", "_model"},
     "_segments": set(),
     "_sse": {"_json_mode", "_model"},
-    "_stats": {"_errors", "_store"},
+    "_stats": {"_errors", "_store", "figures"},
     "_store": {"_model", "_plan"},
     "_subscription": {"_wake"},
     "_subscription_answer": {"_answer", "_subscription", "_subscription_request"},
@@ -37,6 +37,7 @@ PURE = {
     "_wake": set(),
     "_webhook_policy": {"addresses"},
     "addresses": set(),
+    "figures": set(),
 }
 """Pure modules, and the modules beside them that each may import."""
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from durable_streams_server import Append, Create, Log, StorageError
-from durable_streams_server._stats import Batch, Histogram, Stats
+from durable_streams_server._stats import Batch, Stats
+from durable_streams_server.figures import Histogram
 from streams.serving import PATIENT, served
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ PURE = {
         *("_request", "_segments", "_sse", "_stats", "_store"),
         *("_subscription", "_subscription_answer", "_subscription_request"),
         *("_tokens", "_wake", "_webhook_policy"),
-        *("addresses", "_cli._diagnosis", "_cli._piece"),
+        *("addresses", "figures", "_cli._diagnosis", "_cli._piece"),
     ],
     "durable_proxy": [
         *(
@@ -47,6 +47,7 @@ PURE = {
             "_egress",
             "_electric_url",
             "_errors",
+            "_figures",
             "_guard",
             "_headers",
             "_http1",

@@ -31,6 +31,7 @@ from durable_proxy._guard import Access, Right, Secrets, check_forwarded
 from durable_proxy._guarding import Guard, GuardedStreams
 from durable_proxy._hot_paths import STREAMS_PREFIX, Handler, HotPaths
 from durable_proxy._live import LiveBody
+from durable_proxy._observe import observing_routes
 from durable_proxy._quota import Quota
 from durable_proxy._refusing import ALWAYS, refuse, refuse_method
 from durable_proxy._request_body import read_body
@@ -183,12 +184,13 @@ def _assemble(app: FastAPI, proxy: Proxy, guard: Guard, public_url: str | None) 
         cors=False,
         limits=proxy.options.streams,
     )
-    streams = GuardedStreams(reading, guard)
+    streams = GuardedStreams(reading, guard, proxy.figures)
     start = partial(_start, proxy, guard, public_url)
     app.state.proxy = proxy
     app.state.guard = guard
     app.state.hot_paths = HotPaths(start, _on_log, _on_defect, streams)
     app.include_router(_routes(proxy, start))
+    app.include_router(observing_routes(proxy, guard, reading.responses))
     app.include_router(desk_routes(proxy, guard))
     app.mount(STREAMS_PREFIX, streams)
     app.router.routes.append(_shape_route(proxy, guard))

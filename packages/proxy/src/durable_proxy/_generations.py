@@ -12,11 +12,13 @@ from typing import Any
 
 from durable_proxy._answers import Answer, answer_from
 from durable_proxy._errors import Refusal, RefusedError
+from durable_proxy._figures import Figures
 from durable_proxy._lifecycle import Ending, Event, may_repeat
 from durable_proxy._messages import messages_of
 from durable_proxy._quota import Quota
 from durable_proxy._relay import Claim, FencedError, Relay
 from durable_proxy._start_request import Limits, StartRequest
+from durable_proxy._status import told_of_end
 from durable_proxy._upstream import Upstream
 from durable_streams_server import (
     ConfigMismatch,
@@ -29,6 +31,7 @@ from durable_streams_server import (
     Outcome,
     StreamNotFoundError,
 )
+from durable_streams_server.observing import fields
 from durable_transport.protocol import ErrorCode, GenerationPaths
 
 CLAIM_ATTEMPTS = 8
@@ -59,12 +62,14 @@ class Generations:
 
     Args:
         log: Where generations are written; nothing that has to survive is kept here.
+        figures: Where they are counted.
     """
 
-    def __init__(self, log: Log, upstream: Upstream, limits: Limits) -> None:
+    def __init__(self, log: Log, upstream: Upstream, limits: Limits, figures: Figures) -> None:
         self._log = log
         self._upstream = upstream
         self._limits = limits
+        self._figures = figures
         self.running = Quota(limits.generations_per_principal)
         """How many generations of each principal run on this node."""
         self._draining = False
@@ -159,7 +164,10 @@ class Generations:
             raise
         if not claimed.done():
             claimed.set_result(None)
-        if claim is not None:
+        if claim is None:
+            self._figures.attached += not self._draining
+        else:
+            self._figures.started += 1
             await self._run(claim)
 
     async def _check_exists(self, paths: GenerationPaths) -> None:
@@ -171,6 +179,7 @@ class Generations:
         control = await self._log.stat(paths.control)
         if control is None or (control.closed and await self._may_repeat(control.path)):
             raise RefusedError(TOO_MANY)
+        self._figures.attached += 1
 
     async def _claim(self, request: StartRequest) -> Claim | None:
         """Make the generation ours if it is nobody's yet."""
@@ -212,19 +221,33 @@ class Generations:
 
     async def _run(self, claim: Claim) -> None:
         total = self._upstream.timeouts.total
-        relay = Relay(self._log, self._upstream, claim, self._limits, total_seconds=total)
+        relay = Relay(
+            *(self._log, self._upstream, claim, self._limits),
+            figures=self._figures,
+            total_seconds=total,
+        )
         self._relays[relay.paths] = relay
         if self._time_is_up:
             relay.interrupt(SHUT_DOWN)
         try:
             await relay.run()
+            self._has_ended(claim.request, relay)
         except FencedError as error:
+            self._figures.leases_lost += 1
             logger.warning("not ours any more: %s", error)
         except LogClosedError:
             logger.warning("%s: the log was closed before its end", relay.paths.data)
         finally:
             if self._relays.get(relay.paths) is relay:
                 del self._relays[relay.paths]
+
+    def _has_ended(self, request: StartRequest, relay: Relay) -> None:
+        account = relay.account()
+        self._figures.ended[relay.state] += 1
+        self._figures.durations.add(account.ended_at - account.started_at)
+        if relay.ended is not None and logger.isEnabledFor(logging.INFO):
+            told = told_of_end(request, relay.ended, account, relay.stored)
+            logger.info("generation ended", extra=fields(**told))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

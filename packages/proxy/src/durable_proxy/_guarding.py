@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from durable_proxy._authorize import Ask
 from durable_proxy._errors import Refusal, RefusedError
+from durable_proxy._figures import Figures, resumes
 from durable_proxy._guard import (
     ANYBODY,
     Access,
@@ -136,11 +137,13 @@ class GuardedStreams:
 
     Args:
         streams: Takes what is under the prefix where it is mounted.
+        figures: Where readers that came back are counted.
     """
 
-    def __init__(self, streams: ASGIApp, guard: Guard) -> None:
+    def __init__(self, streams: ASGIApp, guard: Guard, figures: Figures) -> None:
         self._streams = streams
         self._guard = guard
+        self._figures = figures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -152,6 +155,7 @@ class GuardedStreams:
             give_back = self._guard.read_slot(principal)
         except RefusedError as error:
             return await refuse(error.refusal)(scope, receive, send)
+        self._figures.resumed += resumes(scope["query_string"])
         try:
             return await self._streams(scope, receive, send)
         finally:

@@ -65,11 +65,12 @@ class _Front:
         path: str = scope["path"]
         if path.startswith(f"{STREAMS_PREFIX}/"):
             root_path = scope.get("root_path", "") + STREAMS_PREFIX
-            return await self._paths.streams({**scope, "root_path": root_path}, receive, send)
+            inner = {**scope, "root_path": root_path, "app": self._app}
+            return await self._paths.streams(inner, receive, send)
         start = _START.fullmatch(path) if scope["method"] == "POST" else None
         if start is None:
             return await self._app(scope, receive, send)
-        request = Request({**scope, "path_params": start.groupdict()}, receive)
+        request = Request({**scope, "path_params": start.groupdict(), "app": self._app}, receive)
         return await self._start(request, send)
 
     async def _start(self, request: Request, send: Send) -> None:

@@ -57,6 +57,7 @@ class LiveBody(Response):
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send, self._limits)
         async with self._log.reader(self._path) as reader:
+            reader.mode = "raw"
             await exchange.start(self.status_code, self.raw_headers)
             try:
                 await send_raw(reader, exchange)

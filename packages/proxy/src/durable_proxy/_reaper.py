@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterable
 from typing import NoReturn
 
-from durable_proxy._lifecycle import Account, Ending, Event, stopped_by
+from durable_proxy._figures import Figures
+from durable_proxy._lifecycle import TERMINAL_STATES, Account, Ending, Event, State, stopped_by
 from durable_proxy._messages import find_stop
 from durable_streams_server import (
     Append,
@@ -47,30 +48,34 @@ def orphaned_generations(
     return found
 
 
-async def reap(log: Log) -> int:
+async def reap(log: Log, figures: Figures) -> int:
     """End every generation whose owner is gone; how many that were."""
     orphans = [stream for stream in await log.orphans() if stream.owner != log.node_id]
     ended = 0
     for paths, streams in orphaned_generations(orphans).items():
-        if await _end(log, paths, streams):
+        if state := await _end(log, paths, streams):
             ended += 1
+            figures.orphans_ended += 1
+            figures.ended[state] += 1
             logger.warning("%s: its owner is gone, it is ended in its place", paths.data)
     return ended
 
 
-async def _end(log: Log, paths: GenerationPaths, streams: dict[str, StreamInfo]) -> bool:
-    """Write the last record of a generation; False when that is not to be done, or not yet."""
+async def _end(log: Log, paths: GenerationPaths, streams: dict[str, StreamInfo]) -> State | None:
+    """Write the last record of a generation; None when that is not to be done, or not yet."""
     for _ in range(ATTEMPTS):
-        outcomes = await log.transact(*await _last_rites(log, paths, streams))
+        control = streams.get("control")
+        ending = ORPHANED if control is None else await _ending(log, control)
+        outcomes = await log.transact(*await _last_rites(log, paths, streams, ending))
         if all(outcome.ok for outcome in outcomes):
-            return True
+            return TERMINAL_STATES[ending.event]
         # An owner that is late rather than dead may have written meanwhile: look again, so that
         # the record says where the data really ends.
         changed = [outcome.stream for outcome in outcomes if isinstance(outcome, Outdated)]
         if not changed:
-            return False
+            return None
         streams = {kind: _newest(stream, changed) for kind, stream in streams.items()}
-    return False
+    return None
 
 
 def _newest(stream: StreamInfo, changed: list[StreamInfo]) -> StreamInfo:
@@ -79,7 +84,7 @@ def _newest(stream: StreamInfo, changed: list[StreamInfo]) -> StreamInfo:
 
 
 async def _last_rites(
-    log: Log, paths: GenerationPaths, streams: dict[str, StreamInfo]
+    log: Log, paths: GenerationPaths, streams: dict[str, StreamInfo], ending: Ending
 ) -> list[Operation]:
     operations: list[Operation] = []
     data, control = streams.get("data"), streams.get("control")
@@ -90,7 +95,6 @@ async def _last_rites(
         # if it has not, what is there is all there will be.
         end = data or await log.stat(paths.data)
         account = Account(started_at=control.created_at, ended_at=time.time())
-        ending = await _ending(log, control)
         record = ending.record(end.tail if end else 0, account)
         operations.append(_closing(control, json_record(record.to_json())))
     return operations
@@ -112,12 +116,12 @@ async def _ending(log: Log, control: StreamInfo) -> Ending:
     return ORPHANED if stop is None else stopped_by(stop)
 
 
-async def reap_forever(log: Log) -> NoReturn:
+async def reap_forever(log: Log, figures: Figures) -> NoReturn:
     """Reap three times per lease."""
     while True:
         await asyncio.sleep(log.lease_seconds / 3)
         try:
-            await reap(log)
+            await reap(log, figures)
         except LogError as error:
             # The next turn tries again; until then readers of orphans wait.
             logger.warning("looking for orphans failed: %s", error)

@@ -1,6 +1,7 @@
 """The proxy's own no, as an answer: one form on all surfaces but that of the proxy protocol."""
 
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from durable_proxy._errors import RETRY_AFTER, Refusal
 from durable_transport.protocol import ErrorCode, ProxyHeader
@@ -13,6 +14,17 @@ ALWAYS = {
 """On every answer of ours: nothing in between may keep it, change it, or guess what it is."""
 
 
+class _Refused(JSONResponse):
+    """Counts itself when it is sent: by then it is certain whose answer it is."""
+
+    code: ErrorCode
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        scope["app"].state.proxy.figures.refused[self.code] += 1
+        await super().__call__(scope, receive, send)
+
+
 def refuse(refusal: Refusal) -> Response:
     """Render a refusal."""
     headers = ALWAYS | {ProxyHeader.SOURCE: "proxy", ProxyHeader.ERROR: refusal.code}
@@ -21,7 +33,9 @@ def refuse(refusal: Refusal) -> Response:
     if refusal.status == STATUS_UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="durable-proxy"'
     body = {"error": {"code": refusal.code, "message": refusal.message}}
-    return JSONResponse(body, status_code=refusal.status, headers=headers)
+    response = _Refused(body, status_code=refusal.status, headers=headers)
+    response.code = refusal.code
+    return response
 
 
 def refuse_method(allow: str) -> Response:

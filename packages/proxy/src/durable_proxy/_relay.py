@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from durable_proxy._figures import Figures
 from durable_proxy._lifecycle import Account, Ending, Event, State, advance, stopped_by
 from durable_proxy._messages import find_stop
 from durable_proxy._pipe import Batch, Pipe
@@ -68,6 +69,7 @@ class Relay:
     Args:
         claim: Which request to send upstream, and the streams that its answer goes into.
         limits: How much is taken.
+        figures: Where it is counted.
         total_seconds: How long all of it may take.
         clock: Epoch seconds.
 
@@ -75,6 +77,7 @@ class Relay:
         paths: Where the generation's streams are.
         state: As far as it is on disk.
         stalled: The store refuses writes, the terminal record among them; it is tried again.
+        ended: How it has ended, once that is on disk.
     """
 
     def __init__(
@@ -84,12 +87,15 @@ class Relay:
         claim: Claim,
         limits: Limits,
         *,
+        figures: Figures,
         total_seconds: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.paths = claim.request.paths
         self.state = State.STARTING
         self.stalled = False
+        self.ended: Ending | None = None
+        self._figures = figures
         self._log = log
         self._upstream = upstream
         self._claim = claim
@@ -165,6 +171,8 @@ class Relay:
     async def _take(self, piece: bytes) -> None:
         if self._first_byte_at is None:
             self._first_byte_at = self._clock()
+            self._figures.first_byte.add(self._first_byte_at - self._started_at)
+        self._figures.received += len(piece)
         room = self._limits.response_bytes - self._received
         self._received += len(piece)
         await self._pipe.put(piece[:room])
@@ -210,7 +218,11 @@ class Relay:
             if batch.start is not None:
                 self.state = advance(self.state, Event.ACCEPTED)
             if batch.ending is not None:
-                self.state = advance(self.state, batch.ending.event)
+                self._has_ended(batch.ending)
+
+    def _has_ended(self, ending: Ending) -> None:
+        self.state = advance(self.state, ending.event)
+        self.ended = ending
 
     async def _write(self, batch: Batch) -> None:
         node, end = self._log.node_id, self._position + len(batch.data)
@@ -227,14 +239,21 @@ class Relay:
                 Append(self.paths.data, batch.data, close=close, owner=node, expected=data)
             )
         if batch.ending is not None:
-            record = json_record(batch.ending.record(end, self._account()).to_json())
+            record = json_record(batch.ending.record(end, self.account()).to_json())
             operations.append(
                 Append(self.paths.control, record, close=True, owner=node, expected=control)
             )
         await self._transact(*operations)
+        self._figures.stored += len(batch.data)
         self._position = end
 
-    def _account(self) -> Account:
+    @property
+    def stored(self) -> int:
+        """Bytes on disk."""
+        return self._position
+
+    def account(self) -> Account:
+        """When it began, and how much has come."""
         return Account(self._started_at, self._clock(), self._first_byte_at, self._received)
 
     async def _transact(self, *operations: Operation) -> None:
@@ -263,5 +282,5 @@ class Relay:
                 delay = min(delay * 2, LAST_RETRY_SECONDS)
             else:
                 break
-        self.state = advance(self.state, Event.STORE_REFUSED)
+        self._has_ended(ending)
         self.stalled = False

@@ -19,6 +19,7 @@ from durable_proxy._answers import Answer
 from durable_proxy._desk import Desk
 from durable_proxy._egress import Egress
 from durable_proxy._electric_url import ElectricUrl
+from durable_proxy._figures import Figures
 from durable_proxy._generations import Generations
 from durable_proxy._reaper import reap, reap_forever
 from durable_proxy._shape_tables import ShapeTables
@@ -78,10 +79,14 @@ class Proxy:
 
     Args:
         store: A store URL, or a log that the caller opened and will close.
+
+    Attributes:
+        figures: Counts of this node.
     """
 
     def __init__(self, store: Log | str, options: Options) -> None:
         self.options = options
+        self.figures = Figures()
         self._store = store
         self._parts: Parts | None = None
         self._leaving = False
@@ -124,15 +129,18 @@ class Proxy:
 
     @asynccontextmanager
     async def _running(self, log: Log) -> AsyncIterator[None]:
-        if ended := await reap(log):
+        if ended := await reap(log, self.figures):
             logger.warning("ended %d generations that the last process left behind", ended)
         options = self.options
         async with open_upstream(
             options.timeouts, tls=options.tls, egress=options.egress
         ) as upstream:
             self._leaving = False
-            self._parts = Parts(log, Generations(log, upstream, options.limits), Desk(log))
-            reaper = asyncio.create_task(reap_forever(log), name="durable-proxy reaper")
+            generations = Generations(log, upstream, options.limits, self.figures)
+            self._parts = Parts(log, generations, Desk(log))
+            reaper = asyncio.create_task(
+                reap_forever(log, self.figures), name="durable-proxy reaper"
+            )
             try:
                 async with self._electric(log):
                     yield

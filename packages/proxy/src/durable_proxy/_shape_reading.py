@@ -221,6 +221,7 @@ class ShapeReading:
     async def _chunk(self, part: Part, wait: float | None) -> Chunk:
         if self._reader is None:
             reader = self._log.reader(part.stream.path, self.position - part.base)
+            reader.mode = self._request.live or "catch-up"
             self._reader = await self._open.enter_async_context(reader)
             if self._stop.is_set():
                 reader.stop()

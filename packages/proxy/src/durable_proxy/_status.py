@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from durable_proxy._lifecycle import State, rfc3339, state_of
+from durable_proxy._lifecycle import (
+    TERMINAL_CODES,
+    TERMINAL_STATES,
+    Account,
+    Ending,
+    Event,
+    State,
+    rfc3339,
+    state_of,
+)
+from durable_proxy._start_request import StartRequest
 from durable_transport.protocol import (
     ControlEvent,
     ControlMessage,
@@ -115,6 +125,26 @@ def _end(record: ControlMessage) -> Json:
     """The terminal record, without the body of a refusal."""
     payload = {name: value for name, value in record.payload.items() if name != "response"}
     return {"event": record.event, "dataOffset": record.data_offset, **payload}
+
+
+def told_of_end(request: StartRequest, ending: Ending, account: Account, stored: int) -> Json:
+    """What the log says of a generation that has ended. Of its upstream no more than the host."""
+    timing = account.timing()
+    # Why somebody stopped it are their own words, and no business of ours.
+    message = None if ending.event is Event.STOPPED else ending.message
+    return {
+        "session": str(request.session_id),
+        "request": str(request.request_id),
+        "principal": request.principal,
+        "upstream": request.target.origin,
+        "state": TERMINAL_STATES[ending.event],
+        "code": TERMINAL_CODES[ending.event],
+        "message": message,
+        "storedBytes": stored,
+        "receivedBytes": account.received,
+        "firstByteMs": timing.first_byte_ms,
+        "milliseconds": timing.duration_ms,
+    }
 
 
 def ids_of(paths: GenerationPaths) -> tuple[UUID, UUID]:

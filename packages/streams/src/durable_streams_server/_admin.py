@@ -9,7 +9,6 @@
 It only looks. Whoever may do that is decided in `_access`.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,11 +18,11 @@ from durable_streams_server._access import AdminAccess
 from durable_streams_server._answer import Answer, of_error, of_json, refusal
 from durable_streams_server._asgi import StreamsApp
 from durable_streams_server._describe import describe, describe_fully
-from durable_streams_server._errors import LogError, StorageError, StreamNotFoundError
+from durable_streams_server._errors import LogError, StreamNotFoundError
 from durable_streams_server._exchange import Exchange
 from durable_streams_server._inspector import page
 from durable_streams_server._log import Log
-from durable_streams_server._metrics import Snapshot, render_metrics
+from durable_streams_server._metrics import log_metrics, render_metrics
 from durable_streams_server._path import InvalidPathError, stream_path, typed_path
 from durable_streams_server._probes import VERSION
 from durable_streams_server._request import RequestError, header
@@ -134,20 +133,9 @@ class AdminApp:
         }
 
     async def _metrics(self, log: Log, accept: str) -> Answer:
-        try:
-            size = await log.store_size()
-            log.check()
-            failing = False
-        except StorageError:
-            size, failing = None, True
-        snapshot = Snapshot(
-            readers=[(one.mode, one.lag) for one in log.readers()],
-            responses=tuple(self._streams.responses),
-            store_size=size,
-            failing=failing,
-            uptime=time.monotonic() - self._started,
-        )
-        body, content_type = await asyncio.to_thread(render_metrics, log.stats, snapshot, accept)
+        uptime = time.monotonic() - self._started
+        metrics = await log_metrics(log, self._streams.responses, uptime)
+        body, content_type = await render_metrics(metrics, accept)
         answer = Answer(200, [(b"cache-control", b"no-store")], body)
         answer.add("Content-Type", content_type)
         return answer

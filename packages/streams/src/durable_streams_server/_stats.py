@@ -4,29 +4,15 @@ A commit costs a few additions and two look-ups in a table, however many appends
 labels and text are made when somebody asks (`_metrics`).
 """
 
-from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from durable_streams_server._errors import LogError, StorageError
 from durable_streams_server._store import Commit
+from durable_streams_server.figures import Histogram
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 COMMIT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-
-
-class Histogram:
-    """How many values fell up to each bound; the last count is of those above all bounds."""
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def add(self, value: float) -> None:
-        """Count one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
 
 
 @dataclass(frozen=True, slots=True)
