@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from bench import append, catch_up, live, many, memory, proxy, relay
+from bench import append, catch_up, live, many, memory, proxy, relay, sessions
 from bench.processes import ROOT, BenchmarkError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 OUTPUT = ROOT / ".cache" / "bench"
 PARTS = (
     *("append", "fan-out", "streams", "catch-up", "many"),
-    *("relay", "first-byte", "proxy", "memory"),
+    *("relay", "first-byte", "proxy", "memory", "sessions"),
 )
 
 
@@ -50,6 +50,7 @@ def main() -> int:
         "first-byte": lambda folder: relay.run_first_byte(folder, requests=40 * round(seconds)),
         "proxy": lambda folder: proxy.run(folder, rounds=rounds, seconds=3 * seconds),
         "memory": lambda folder: memory.run(folder, finished=2000 if options.quick else 10_000),
+        "sessions": lambda folder: sessions.run(folder, sends=100 * round(seconds)),
     }
     OUTPUT.mkdir(parents=True, exist_ok=True)
     console = Console(width=max(Console().width, 150))

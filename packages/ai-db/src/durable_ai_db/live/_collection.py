@@ -4,7 +4,7 @@
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
-from weakref import WeakValueDictionary
+from weakref import ref
 
 from durable_ai_db.live._aggregates import count, greatest, least, mean, rows, total
 from durable_ai_db.live._changes import MISSING, Change, Inserted, NoRow, difference
@@ -82,12 +82,11 @@ class Collection(Generic[K, V]):
         self.rank, self.number = graph.register(parents)
         self._rows: dict[K, V] = {}
         self._failure: Exception | None = None
-        self._children: WeakValueDictionary[int, Collection[Any, Any]] = WeakValueDictionary()
-        self._slots: dict[int, tuple[int, ...]] = {}
+        self._children: list[tuple[ref[Collection[Any, Any]], tuple[int, ...]]] = []
         self._held: dict[int, Collection[Any, Any]] = {}
         self._subscribers: dict[int, Callable[[list[Change[K, V]]], object]] = {}
         self._subscribed = 0
-        for parent in parents:
+        for parent in dict.fromkeys(parents):
             if parent._graph is not graph:
                 raise ValueError("collections that are put together belong to one graph")
             parent._adopt(self)
@@ -298,15 +297,14 @@ class Collection(Generic[K, V]):
 
     def children(self) -> list[tuple["Collection[Any, Any]", tuple[int, ...]]]:
         """What is derived from this one, and as which of its inputs."""
-        return [(child, self._slots[number]) for number, child in self._children.items()]
+        found = [(child, slots) for weak, slots in self._children if (child := weak()) is not None]
+        if len(found) < len(self._children):
+            self._children = [(ref(child), slots) for child, slots in found]
+        return found
 
     def _adopt(self, child: "Collection[Any, Any]") -> None:
-        for number in [number for number in self._slots if number not in self._children]:
-            del self._slots[number]
-        self._children[child.number] = child
-        self._slots[child.number] = tuple(
-            slot for slot, parent in enumerate(child._parents) if parent is self
-        )
+        slots = (slot for slot, parent in enumerate(child._parents) if parent is self)
+        self._children.append((ref(child), tuple(slots)))
 
     def _fail(self, error: Exception) -> None:
         self._failure = error
