@@ -89,9 +89,9 @@ class AgentServer:
     def url(self, name: str) -> str:
         return f"http://{LOOPBACK}:{self.port}/{name}"
 
-    def spec(self, name: str, **fields: Any) -> dict[str, Any]:
+    def spec(self, agent: str, **fields: Any) -> dict[str, Any]:
         """What registers an agent."""
-        return {"id": name, "endpoint": self.url(name), **fields}
+        return {"id": agent, "endpoint": self.url(agent), **fields}
 
     def answer(self, name: str, *texts: str) -> None:
         """Have an agent say the same each time."""

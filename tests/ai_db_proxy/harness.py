@@ -101,6 +101,13 @@ class Client:
         return await self.until(lambda state: not state.open_runs())
 
 
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for something that has no event to wait for."""
+    async with asyncio.timeout(10 * UNIT):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 def code_of(answer: httpx2.Response) -> tuple[int, str]:
     """Status and error code."""
     return answer.status_code, str(answer.json()["error"]["code"])

@@ -97,7 +97,7 @@ PURE = {
     "durable_ai_db_proxy": [
         *("_agent_call", "_answer", "_decide_answers", "_decide_messages", "_decide_runs"),
         *("_decide_session", "_decision", "_errors", "_ids", "_models", "_policy"),
-        *("_presence", "_rows", "_run", "_state"),
+        *("_presence", "_rows", "_run", "_state", "_view"),
     ],
 }
 

@@ -115,6 +115,7 @@ class SessionServer:
         await service.runs.drain(self.options.drain_seconds if first else 0.0)
         if ran and first:
             await asyncio.sleep(FAREWELL_SECONDS)
+        service.leaving = True
         await service.log.leave()
 
 

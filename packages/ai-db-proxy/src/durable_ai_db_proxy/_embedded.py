@@ -18,6 +18,7 @@ from durable_ai_db_proxy._log import (
 )
 from durable_streams_server import (
     Append,
+    ConfigMismatch,
     Create,
     Created,
     Delete,
@@ -78,6 +79,8 @@ class EmbeddedLog:
                 return True
             case Exists():
                 return False
+            case ConfigMismatch(stream) if stream.deleted:
+                raise MissingError(path, gone=True)
             case _:
                 raise _refused(path, outcome)
 

@@ -10,6 +10,7 @@ from durable_ai_db_proxy import _ids
 from durable_ai_db_proxy import _models as models
 from durable_ai_db_proxy._auth import Principal, Right, acting, needing
 from durable_ai_db_proxy._errors import refused
+from durable_ai_db_proxy._reads import add_reads
 from durable_ai_db_proxy._service import SessionService
 from durable_ai_db_proxy._sessions import new_id
 from durable_ai_db_proxy._state import SessionState
@@ -45,6 +46,7 @@ def routes(service: Service, authorize: Callable[..., Any]) -> APIRouter:
     _answer_routes(router, service, needs)
     _agent_routes(router, service, needs)
     _presence_routes(router, service, needs)
+    add_reads(router, service, needs)
     return router
 
 

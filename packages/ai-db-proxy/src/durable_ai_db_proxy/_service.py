@@ -63,11 +63,15 @@ class SessionService:
     Args:
         log: The caller's to close.
         upstream: What agents are called with; likewise.
+
+    Attributes:
+        leaving: Readers are sent home.
     """
 
     def __init__(self, log: SessionLog, upstream: Upstream, options: ServiceOptions) -> None:
         self.log = log
         self.options = options
+        self.leaving = False
         self.sessions = Sessions(log, options.rules)
         self.specs = Specs(log)
         parts = Parts(log, upstream, options.allowlist, self.specs, options.limits, self.pump)

@@ -20,6 +20,7 @@ from durable_ai_db_proxy._log import LogUnavailableError, MissingError, Outpaced
 from durable_ai_db_proxy._policy import DEFAULT_POLICY, RunPolicy
 from durable_ai_db_proxy._rows import Stamp, records
 from durable_ai_db_proxy._state import SessionState
+from durable_ai_db_proxy._view import View
 from durable_transport.protocol import BEGINNING, ErrorCode
 
 ATTEMPTS = 100
@@ -60,6 +61,7 @@ class Session:
 
     Attributes:
         users: How many use it at the moment.
+        view: Its changes, since somebody wanted to follow them.
     """
 
     def __init__(self, log: SessionLog, session_id: str, rules: Rules) -> None:
@@ -72,6 +74,7 @@ class Session:
         self._state = SessionState(session_id)
         self._offset = BEGINNING
         self._incarnation = ""
+        self.view: View | None = None
 
     @property
     def state(self) -> SessionState:
@@ -92,6 +95,18 @@ class Session:
         """
         async with self._lock:
             return await self._refresh()
+
+    async def watch(self) -> None:
+        """Read what is new, and remember changes from here on.
+
+        Raises:
+            RefusedError: there is no such session.
+            LogUnavailableError: the log failed.
+        """
+        async with self._lock:
+            await self._refresh()
+            if self.view is None:
+                self.view = View(self._state.messages)
 
     async def decide(self, decide: Decide, txid: str | None = None) -> Decision:
         """Make a decision and write it down.
@@ -142,11 +157,13 @@ class Session:
         if rows.incarnation != self._incarnation and self._offset != BEGINNING:
             self._forget()
             rows = await self._log.read(self.path, BEGINNING)
-        self._state.apply(rows.items)
+        changes = self._state.apply(rows.items)
+        if self.view is not None and rows.offset != self._offset:
+            self.view.add(self._offset, rows.offset, changes)
         self._offset, self._incarnation = rows.offset, rows.incarnation
 
     def _forget(self) -> None:
-        self._state, self._offset = SessionState(self.id), BEGINNING
+        self._state, self._offset, self.view = SessionState(self.id), BEGINNING, None
 
     def _ask(self) -> Ask:
         return Ask(now_text(), new_id, self._log.node, self._rules.policy, self._rules.agent_turns)
