@@ -9,7 +9,13 @@ import pytest
 
 from ai_db.sessions import answer_row, chunk_row, materialized, stream, user_message
 from ai_db.test_materialize_links import DONE, asked, content, said_no, said_yes, tool_call
-from durable_ai_db.materialize import HISTORY_STYLES, HistoryStyle, Materializer, to_messages
+from durable_ai_db.materialize import (
+    HISTORY_STYLES,
+    HistoryStyle,
+    Materializer,
+    to_messages,
+    to_resume,
+)
 
 RESULT = {"type": "tool_result", "toolCallId": "c1", "content": "12 degrees"}
 STOP = {"type": "stop", "reason": "aborted"}
@@ -104,6 +110,17 @@ def test_an_approved_call_is_open_for_the_agent_until_a_user_goes_on() -> None:
     assert to_messages(made, "tanstack")[-1]["parts"][-1]["state"] == "approval-responded"
     made.apply([user_message("u2", "forget it", at=AT[3])])
     assert ("tool", ("c1", "No result: the call was interrupted.")) in _openai(made)
+
+
+def test_an_agent_of_ag_ui_is_told_what_was_allowed() -> None:
+    made = materialized(_asked_and_called(asked(), DONE))
+    assert to_resume(made) == []
+    made.apply([answer_row("r1", said_yes(), at=AT[2])])
+    told = {"interruptId": "ok1", "status": "resolved", "payload": {"approved": True}}
+    assert to_resume(made) == [told]
+    assert to_resume(made, messages=[made.messages["u1"]]) == []
+    made.apply([user_message("u2", "forget it", at=AT[3])])
+    assert to_resume(made) == []
 
 
 def test_a_caller_may_keep_calls_open() -> None:

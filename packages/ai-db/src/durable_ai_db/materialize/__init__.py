@@ -34,7 +34,7 @@ from durable_ai_db.materialize._rows import (
 )
 from durable_ai_db.materialize._text import Text
 from durable_ai_db.materialize.formats import DEFAULT_FORMATS
-from durable_ai_db.materialize.history import HISTORY_STYLES, HistoryStyle, to_messages
+from durable_ai_db.materialize.history import HISTORY_STYLES, HistoryStyle, to_messages, to_resume
 
 __all__ = [
     "DEFAULT_FORMATS",
@@ -64,4 +64,5 @@ __all__ = [
     "ToolResultRow",
     "UnknownChunkError",
     "to_messages",
+    "to_resume",
 ]

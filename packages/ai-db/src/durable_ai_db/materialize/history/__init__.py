@@ -38,6 +38,27 @@ def to_messages(
     return list(_WRITERS[style](Resolver(materializer, keep_open).resolve(rows)))
 
 
+def to_resume(
+    materializer: Materializer, *, messages: Iterable[MessageRow] | None = None
+) -> list[Json]:
+    """What AG-UI's ``RunAgentInput.resume`` says beside the messages.
+
+    An agent that ended its run with interrupts is told here which of them were allowed: those whose
+    calls `to_messages` leaves open.
+    """
+    rows = list(materializer.timeline() if messages is None else messages)
+    return [
+        {
+            "interruptId": call.approval.id,
+            "status": "resolved",
+            "payload": {"approved": True},
+        }
+        for message in Resolver(materializer, ()).resolve(rows)
+        for call in message.calls.values()
+        if call.outcome is None and call.approval is not None
+    ]
+
+
 _WRITERS: Final[Mapping[HistoryStyle, Callable[[Iterable[HistoryMessage]], Iterator[Json]]]] = {
     "openai": openai_messages,
     "ag-ui": agui_messages,
@@ -45,4 +66,4 @@ _WRITERS: Final[Mapping[HistoryStyle, Callable[[Iterable[HistoryMessage]], Itera
     "vercel": vercel_messages,
 }
 
-__all__ = ["HISTORY_STYLES", "HistoryStyle", "to_messages"]
+__all__ = ["HISTORY_STYLES", "HistoryStyle", "to_messages", "to_resume"]
