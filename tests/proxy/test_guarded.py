@@ -101,7 +101,8 @@ async def test_every_route_asks() -> None:
             if path in OPEN_PATHS:
                 continue
             path = re.sub("{(session|request_id|stream_id)}", lambda _: str(uuid4()), path)
-            for method in getattr(route, "methods", None) or {"GET", "HEAD"}:
+            # A preflight cannot show who it is from.
+            for method in (getattr(route, "methods", None) or {"GET", "HEAD"}) - {"OPTIONS"}:
                 answer = await proxy.client.request(method, path.replace("{kind}", "data"))
                 assert answer.status_code == 401, (method, route.path, answer.text)
                 asked += 1

@@ -45,6 +45,8 @@ PURE = {
     "_stop_request.py": {"dataclasses", "json", "typing"},
     "_upstream_request.py": {"typing"},
     "_urls.py": {"dataclasses", "ipaddress", "re"},
+    "_v1_errors.py": {"collections.abc", "dataclasses", "enum", "types"},
+    "_v1_request.py": {"enum", "urllib.parse", "uuid"},
 }
 """No event loop, no store, no HTTP library, no clock, no randomness."""
 

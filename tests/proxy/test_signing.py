@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from urllib.parse import parse_qs
 
 import pytest
@@ -63,6 +64,24 @@ def test_an_end_that_is_no_time_is_none_even_if_it_is_signed(expires: str) -> No
     signer = Signer.from_secrets([NEW])
     signature = _signature(signer.keys[0], SUBJECT, expires)
     assert signer.judge(SUBJECT, expires, signature, NOW) is Verdict.INVALID
+
+
+def test_every_key_is_compared_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However wrong or right a signature is: the time that it takes says nothing."""
+    compared: list[tuple[int, int]] = []
+    compare = hmac.compare_digest
+
+    def recording(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return compare(one, other)
+
+    signer = Signer.from_secrets([NEW, OLD])
+    expires, signature = _fields(signer.query(SUBJECT, int(NOW) + 10))
+    monkeypatch.setattr("durable_proxy._signing.hmac.compare_digest", recording)
+    for shown in (signature, "x" * len(signature), signature[:-1] + "!"):
+        compared.clear()
+        signer.judge(SUBJECT, expires, shown, NOW)
+        assert compared == [(len(signature), len(signature))] * 2
 
 
 @given(st.data())

@@ -9,7 +9,7 @@ import pytest
 from workspace._project import ROOT
 
 TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
-PITFALLS = 81
+PITFALLS = 102
 
 
 def _named() -> list[tuple[str, str]]:
@@ -20,6 +20,20 @@ def _named() -> list[tuple[str, str]]:
 def test_every_test_that_is_named_exists(file: str, name: str) -> None:
     text = (ROOT / "tests" / file).read_text()
     assert re.search(rf"^(async )?def {name}\(", text, re.MULTILINE)
+
+
+COVERED = re.compile(r"`(test_\w+)::(test_\w+)`")
+
+
+def test_every_test_of_the_coverage_exists() -> None:
+    document = (ROOT / "docs" / "PROTOCOL_COVERAGE.md").read_text()
+    streams, _, proxy = document.partition("## Proxy protocol")
+    for folder, text in (("streams", streams), ("proxy", proxy)):
+        named = COVERED.findall(text)
+        assert named
+        for module, name in named:
+            source = (ROOT / "tests" / folder / f"{module}.py").read_text()
+            assert re.search(rf"^ *(async )?def {name}\(", source, re.MULTILINE), (module, name)
 
 
 def test_every_pitfall_has_a_line() -> None:

@@ -59,7 +59,7 @@ PURE = {
             "_signing",
             "_start_request",
         ),
-        *("_status", "_stop_request", "_urls"),
+        *("_status", "_stop_request", "_urls", "_v1_errors", "_v1_request"),
         *("_upstream_request", "generation", "targets"),
     ],
     "durable_ai_db": [

@@ -15,13 +15,13 @@ from typing import Any, assert_never
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 
 from durable_proxy._allowlist import Allowlist
 from durable_proxy._answers import Accepted
 from durable_proxy._authorize import asking
+from durable_proxy._cors import Cors
 from durable_proxy._desk_routes import desk_routes
 from durable_proxy._egress import Egress
 from durable_proxy._electric import ElectricShapes
@@ -45,6 +45,8 @@ from durable_proxy._start_request import (
     parse_head,
 )
 from durable_proxy._upstream import Timeouts
+from durable_proxy._v1_proxy import v1_routes
+from durable_proxy._v1_request import V1Header
 from durable_streams_server import Limits as StreamLimits
 from durable_streams_server import Log, LogError, StorageError, StreamsApp
 from durable_transport.protocol import (
@@ -62,7 +64,16 @@ OCTETS = "application/octet-stream"
 """The content type of an answer whose upstream names none."""
 WITHOUT_BODY = frozenset({204, 205, 304})
 
-EXPOSED = [*StreamHeader, *ProxyHeader, *ELECTRIC_HEADERS, "ETag", "Location", "Retry-After", "*"]
+EXPOSED = [
+    *StreamHeader,
+    *ProxyHeader,
+    *V1Header,
+    *ELECTRIC_HEADERS,
+    "ETag",
+    "Location",
+    "Retry-After",
+    "*",
+]
 """For browsers: by name for old ones, and ``*`` for whatever the upstream sends."""
 
 URL_SECONDS = 24 * 3600.0
@@ -145,7 +156,13 @@ def create_app(
     )
     access = Access(Secrets.parse(secret), asks=authorize is not None)
     proxy = Proxy(store, options)
-    app = FastAPI(title="durable-proxy", version=__version__, lifespan=_lifespan(proxy))
+    app = FastAPI(
+        title="durable-proxy",
+        version=__version__,
+        lifespan=_lifespan(proxy),
+        # A redirect to the other spelling would be addressed to what the request says is our host.
+        redirect_slashes=False,
+    )
     guard = Guard(
         access,
         ask=None if authorize is None else asking(authorize, app.dependency_overrides),
@@ -155,9 +172,9 @@ def create_app(
     _assemble(app, proxy, guard, public_url)
     if origins := list(cors_origins):
         app.add_middleware(
-            CORSMiddleware,
+            Cors,
             allow_origins=origins,
-            allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
+            allow_methods=["GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"],
             allow_headers=["*"],
             expose_headers=EXPOSED,
         )
@@ -192,6 +209,8 @@ def _assemble(app: FastAPI, proxy: Proxy, guard: Guard, public_url: str | None) 
     app.include_router(_routes(proxy, start))
     app.include_router(observing_routes(proxy, guard, reading.responses))
     app.include_router(desk_routes(proxy, guard))
+    base_of = partial(_base, public_url)
+    app.include_router(v1_routes(proxy, guard, reading, base_of))
     app.mount(STREAMS_PREFIX, streams)
     app.router.routes.append(_shape_route(proxy, guard))
     _add_error_handlers(app)
@@ -209,7 +228,7 @@ async def _start(proxy: Proxy, guard: Guard, public_url: str | None, request: Re
         if (refusal := check_forwarded(guard.access.secrets, wanted.headers)) is not None:
             return refuse(refusal)
         if not wanted.live:
-            return await _answer(proxy, guard, wanted, public_url or _address(request))
+            return await _answer(proxy, guard, wanted, _base(public_url, request))
         give_back = guard.read_slot(principal)
     except RefusedError as error:
         return refuse(error.refusal)
@@ -231,7 +250,7 @@ async def _answer(proxy: Proxy, guard: Guard, wanted: StartRequest, base: str) -
         case Accepted() if wanted.live:
             return _live_body(answer, wanted, proxy)
         case Accepted():
-            return _start_answer(answer, wanted, base.rstrip("/"), guard)
+            return _start_answer(answer, wanted, base, guard)
         case Rejected():
             return _rejection(answer)
         case Refusal():
@@ -317,8 +336,10 @@ async def _parse(session: str, request_id: str, request: Request, options: Optio
     return head.with_body(await read_body(request, check, options.streams.body_wait))
 
 
-def _address(request: Request) -> str:
-    """Where this request came in."""
+def _base(public_url: str | None, request: Request) -> str:
+    """Where clients reach the application: as it was told, or where this request came in."""
+    if public_url:
+        return public_url.rstrip("/")
     scope = request.scope
     host, port = scope.get("server") or ("localhost", None)
     authority = f"[{host}]" if ":" in host else host

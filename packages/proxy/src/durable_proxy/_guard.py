@@ -45,6 +45,8 @@ class Right(StrEnum):
     """Stop generations."""
     LIST = "list"
     """See which generations there are."""
+    DELETE = "delete"
+    """Remove generations with all that was written."""
 
 
 ALL_RIGHTS = frozenset(Right)
@@ -144,13 +146,12 @@ def _signature(query: bytes) -> tuple[str, str] | None:
     if b"signature" not in query:
         return None
     try:
-        found = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=_FIELDS)
+        fields = dict(parse_qsl(query.decode("latin-1"), max_num_fields=_FIELDS))
     except ValueError:
         return None
-    fields = dict(found)
-    if "signature" not in fields:
+    if not {"expires", "signature"} <= fields.keys():
         return None
-    return fields.get("expires", ""), fields["signature"]
+    return fields["expires"], fields["signature"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,15 @@ class Access:
         """Signs addresses; None without a secret."""
         return Signer.from_secrets(self.secrets.texts) if self.secrets else None
 
+    @property
+    def address_signer(self) -> Signer | None:
+        """Signs addresses that a protocol wants to be signed, even where nobody needs one.
+
+        Where anybody may do everything the key is no secret: such an address grants nothing that
+        its bearer could not do anyway.
+        """
+        return Signer.from_secrets(["anybody"]) if self.open else self.signer
+
 
 def identify(
     access: Access, signer: Signer | None, shown: Credentials, subject: str | None, now: float
@@ -200,11 +210,18 @@ def identify(
     if shown.secret is not None and access.secrets.accept(shown.secret):
         return SERVICE
     if shown.signature is not None and signer is not None and subject is not None:
-        verdict = signer.judge(subject, *shown.signature, now)
-        if verdict is Verdict.VALID:
-            return Principal(f"address of {subject}", OF_A_SIGNED_ADDRESS)
-        return Unknown(_SIGNATURES[verdict])
+        return by_address(signer, shown.signature, subject, now)
     return Unknown(_NO_SECRET if shown.secret is None else _WRONG_SECRET)
+
+
+def by_address(
+    signer: Signer, signature: tuple[str, str], subject: str, now: float
+) -> Principal | Unknown:
+    """Tell what the signature of an address is worth: ``expires`` and ``signature``."""
+    verdict = signer.judge(subject, *signature, now)
+    if verdict is Verdict.VALID:
+        return Principal(f"address of {subject}", OF_A_SIGNED_ADDRESS)
+    return Unknown(_SIGNATURES[verdict])
 
 
 def permit(principal: Principal, right: Right) -> Refusal | None:

@@ -20,9 +20,11 @@ from durable_proxy._figures import Figures, resumes
 from durable_proxy._guard import (
     ANYBODY,
     Access,
+    Credentials,
     Principal,
     Right,
     Unknown,
+    by_address,
     credentials_of,
     identify,
     permit,
@@ -33,6 +35,9 @@ from durable_transport.protocol import ErrorCode, generation_paths, parse_genera
 
 TOO_MANY_READERS = Refusal(
     ErrorCode.TOO_MANY_READERS, "you have as many readers on this node as you may: try again soon"
+)
+NO_ADDRESSES = Refusal(
+    ErrorCode.SIGNATURE_INVALID, "this proxy has no secret to sign addresses with: give it one"
 )
 
 
@@ -58,10 +63,18 @@ class Guard:
         self.readers = readers
         self._ask = ask
         self._signer = access.signer
+        self._address_signer = access.address_signer
         self._url_seconds = url_seconds
         self._clock = clock
 
-    async def admit(self, request: Request, right: Right, subject: str | None = None) -> Principal:
+    async def admit(
+        self,
+        request: Request,
+        right: Right,
+        subject: str | None = None,
+        *,
+        shown: Credentials | None = None,
+    ) -> Principal:
         """Tell who sends a request that takes a right.
 
         Args:
@@ -69,14 +82,16 @@ class Guard:
             right: What it takes.
             subject: The one generation that it is about (`GenerationPaths.subject`): a signed
                 address of that generation lets in.
+            shown: What it brought along, where that is not read off as everywhere else.
 
         Raises:
             RefusedError: they may not.
         """
         if self.access.open:
             return ANYBODY
-        headers, query = request.headers.raw, request.scope.get("query_string", b"")
-        shown = credentials_of(headers, query, start=right is Right.START)
+        if shown is None:
+            headers, query = request.headers.raw, request.scope.get("query_string", b"")
+            shown = credentials_of(headers, query, start=right is Right.START)
         found = identify(self.access, self._signer, shown, subject, self._clock())
         if isinstance(found, Unknown):
             found = await self._ask_for(request, found)
@@ -107,6 +122,25 @@ class Guard:
         if self._signer is None:
             return ""
         return f"?{self._signer.query(subject, self.expiry())}"
+
+    def address_query(self, subject: str) -> str:
+        """Give the query of an address where a protocol wants one, even without a secret."""
+        if self._address_signer is None:
+            return ""
+        return f"?{self._address_signer.query(subject, self.expiry())}"
+
+    def check_address(self, signature: tuple[str, str], subject: str) -> Principal:
+        """Admit whoever has a signed address of ``subject``, and nobody else.
+
+        Raises:
+            RefusedError: this is none.
+        """
+        if self._address_signer is None:
+            raise RefusedError(NO_ADDRESSES)
+        found = by_address(self._address_signer, signature, subject, self._clock())
+        if isinstance(found, Unknown):
+            raise RefusedError(found.refusal)
+        return found
 
     def expiry(self) -> int:
         """When an address that is signed now expires: epoch seconds."""
