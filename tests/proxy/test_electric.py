@@ -197,6 +197,21 @@ async def test_events_go_through_as_they_come(store: Log) -> None:
         assert electric.calls[0].values("accept") == ["text/event-stream"]
 
 
+async def test_a_client_that_leaves_takes_its_question_along(store: Log) -> None:
+    async def script(wire: Wire) -> None:
+        await wire.head(200, ("Content-Type", "text/event-stream"))
+        await wire.chunk(b"data: 1\n\n")
+        await asyncio.sleep(60 * UNIT)
+
+    async with upstream(script) as electric, served(store, electric_url=electric.url) as proxy:
+        live = {"offset": "1_0", "handle": "1-1", "live": "true", "live_sse": "true"}
+        given = of(uuid4()) | live
+        async with proxy.client.stream("GET", "/stream/data", params=given) as answer:
+            assert await anext(answer.aiter_raw()) == b"data: 1\n\n"
+        async with asyncio.timeout(5 * UNIT):
+            await electric.left.wait()
+
+
 @pytest.mark.parametrize("status", [400, 409, 429, 503])
 async def test_what_electric_refuses_is_passed_on(store: Log, status: int) -> None:
     body = b'[{"headers":{"control":"must-refetch"}}]'

@@ -1,5 +1,6 @@
 """Shapes from a real Electric: a client's request goes through to it, and its answer back."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from durable_proxy._errors import Refusal, RefusedError
 from durable_proxy._shape_request import Live, ShapeRequest
 from durable_proxy._upstream import Upstream, UpstreamAnswer, UpstreamError
 from durable_proxy._urls import Target
-from durable_streams_server import Exchange
+from durable_streams_server import ClientGoneError, Exchange
 from durable_transport.protocol import ErrorCode
 
 ALWAYS = {"x-accel-buffering": "no", "x-content-type-options": "nosniff"}
@@ -33,6 +34,17 @@ class _Question:
     any_address: bool = True  # whoever runs the proxy has named it
 
 
+class _Asking:
+    """A question that is taken back when its asker leaves."""
+
+    def __init__(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+
+    def stop(self) -> None:
+        """Take it back."""
+        self._task.cancel()
+
+
 class ElectricShapes:
     """Answers requests for shapes by asking Electric.
 
@@ -48,12 +60,25 @@ class ElectricShapes:
     async def answer(
         self, shape: ShapeRequest, _request: Request, exchange: Exchange
     ) -> Response | None:
-        """Send Electric's answer on as it comes.
+        """Send Electric's answer on as it comes, for as long as somebody is there.
 
         Raises:
             RefusedError: there is none.
             ClientGoneError: nobody is there any more.
         """
+        asking = asyncio.create_task(self._ask(shape, exchange), name="question to Electric")
+        try:
+            async with exchange.watching(_Asking(asking)):
+                await asyncio.wait([asking])
+        finally:
+            asking.cancel()
+            await asyncio.wait([asking])
+        if asking.cancelled():
+            raise ClientGoneError
+        asking.result()
+        return None
+
+    async def _ask(self, shape: ShapeRequest, exchange: Exchange) -> None:
         accept = b"text/event-stream" if shape.live is Live.SSE else b"application/json"
         headers = ((b"accept", accept), (b"accept-encoding", b"identity"))
         question = _Question(self._url.target(shape), headers)
@@ -65,7 +90,6 @@ class ElectricShapes:
             if not exchange.status:
                 raise RefusedError(UNREACHABLE) from error
             await exchange.finish()  # the client asks again from where it is
-        return None
 
     async def _pass_on(
         self, found: UpstreamAnswer, shape: ShapeRequest, exchange: Exchange

@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -82,7 +83,7 @@ WHERE session = %(session)s::uuid AND request = %(request)s::uuid
 """
 UNFINISHED = """
 SELECT session::text, request::text FROM durable_proxy.shape_copies
-WHERE NOT finished ORDER BY expected_at LIMIT 1000
+WHERE NOT finished ORDER BY expected_at LIMIT 10000
 """
 FORGET = """
 DELETE FROM durable_proxy.shape_copies
@@ -241,9 +242,11 @@ class ShapeTables:
         while True:
             try:
                 await self._log.control(lambda connection: connection.exec_driver_sql(FORGET))
-                for key in await self._log.control(_unfinished):
-                    if await self._has_ended(key):
-                        self._copy_soon(key)
+                keys = await self._log.control(_unfinished)
+                # At once: they share one question to the store.
+                ended = await asyncio.gather(*map(self._has_ended, keys))
+                for key in compress(keys, ended):
+                    self._copy_soon(key)
             except LogError as error:
                 logger.warning("looking for what is to be copied failed: %s", error)
             except Exception:
