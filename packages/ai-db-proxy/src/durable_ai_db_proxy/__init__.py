@@ -9,6 +9,7 @@ from durable_ai_db_proxy._embedded import EmbeddedLog
 from durable_ai_db_proxy._log import SessionLog
 from durable_ai_db_proxy._models import AgentSpec
 from durable_ai_db_proxy._policy import RunPolicy, Trigger
+from durable_ai_db_proxy._remote import RemoteLog
 from durable_ai_db_proxy._runs import AgentLimits
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "AgentSpec",
     "EmbeddedLog",
     "Principal",
+    "RemoteLog",
     "Right",
     "RunPolicy",
     "SecretError",

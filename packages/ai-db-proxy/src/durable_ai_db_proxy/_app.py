@@ -21,6 +21,7 @@ from durable_ai_db_proxy._embedded import EmbeddedLog
 from durable_ai_db_proxy._errors import RETRY_AFTER, STATUS, Refusal, RefusedError
 from durable_ai_db_proxy._log import LogUnavailableError, SessionLog
 from durable_ai_db_proxy._policy import DEFAULT_POLICY, RunPolicy
+from durable_ai_db_proxy._remote import RemoteLog
 from durable_ai_db_proxy._routes import routes
 from durable_ai_db_proxy._runs import AgentLimits
 from durable_ai_db_proxy._service import ServiceOptions, SessionService
@@ -101,6 +102,9 @@ class SessionServer:
     async def _open(self, stack: AsyncExitStack) -> SessionLog:
         if isinstance(self._store, Log):
             return EmbeddedLog(self._store, self._stream_limits)
+        if isinstance(self._store, str) and self._store.startswith(("http://", "https://")):
+            remote = RemoteLog(self._store, lease_seconds=self._lease)
+            return await stack.enter_async_context(remote)
         if isinstance(self._store, str):
             log = await Log.open(self._store, lease_seconds=self._lease)
             await stack.enter_async_context(log)
@@ -142,7 +146,7 @@ def create_app(
 
     Args:
         store: ``sqlite:///FILE`` or ``postgresql://...``; a `Log` that the caller opened and will
-            close; or a `RemoteLog` on a server of the Durable Streams protocol.
+            close; the URL of a server of the Durable Streams protocol, or a `RemoteLog` on one.
         allow: Agents that may be called, ``scheme://host[:port]/path``; no others are.
         allow_any_agent: Anything may be called, at any address: for development.
         authorize: A FastAPI dependency of yours that knows who a request comes from. It may take

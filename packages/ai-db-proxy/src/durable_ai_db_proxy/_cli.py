@@ -12,7 +12,8 @@ import click
 from durable_ai_db_proxy._app import create_app
 from durable_ai_db_proxy._auth import SecretError, with_secret
 from durable_ai_db_proxy._embedded import EmbeddedLog
-from durable_ai_db_proxy._log import SessionLog
+from durable_ai_db_proxy._log import LogUnavailableError, SessionLog
+from durable_ai_db_proxy._remote import RemoteLog
 from durable_ai_db_proxy._settings import Settings, SettingsError, load_settings
 from durable_proxy.targets import Allowlist, PatternError
 from durable_proxy.upstream import Timeouts
@@ -79,7 +80,7 @@ def serve_command(*, allow_any_agent: bool, insecure: bool, **given: Any) -> Non
         run(lambda: _serve(settings, allow_any_agent=allow_any_agent))
     except (SettingsError, PatternError, SecretError) as error:
         raise click.UsageError(str(error)) from None
-    except (BindError, LogError) as error:
+    except (BindError, LogError, LogUnavailableError) as error:
         click.echo(f"durable-sessions: {error}", err=True)
         sys.exit(EXIT_FAILED)
 
@@ -115,6 +116,13 @@ async def _serve(settings: Settings, *, allow_any_agent: bool) -> None:
 
 @asynccontextmanager
 async def _open(settings: Settings) -> AsyncIterator[tuple[SessionLog, str]]:
+    if settings.streams_url is not None:
+        token = settings.streams_token
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        remote = RemoteLog(settings.streams_url, headers=headers, lease_seconds=settings.lease)
+        async with remote:
+            yield remote, settings.streams_url
+        return
     async with await Log.open(settings.store, lease_seconds=settings.lease) as log:
         yield EmbeddedLog(log), store_name(settings.store)
 
