@@ -2,7 +2,9 @@
 
 import logging
 import sys
+from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import click
@@ -27,6 +29,9 @@ from durable_streams_server import (
     serve,
     store_name,
 )
+from durable_streams_server.observing import FORMATS, LEVELS, LoggedApp, configure, fields
+
+logger = logging.getLogger("durable_proxy")
 
 EXIT_FAILED = 1
 """The proxy could not start; click itself exits with 2 for a wrong command line."""
@@ -103,7 +108,34 @@ def main() -> None:
 )
 @click.option("--max-readers", type=int, help="Of one principal on a node; 0: no limit.  [10000]")
 @click.option("--insecure", is_flag=True, help="Listen beyond this machine, without any secret.")
-def serve_command(*, allow_any_upstream: bool, insecure: bool, **given: Any) -> None:
+@click.option(
+    "--log-format",
+    default="text",
+    show_default=True,
+    type=click.Choice(FORMATS),
+    help="Of the log.",
+)
+@click.option(
+    "--log-level",
+    default="warning",
+    show_default=True,
+    type=click.Choice(LEVELS),
+    help="info: each generation's end; debug: every request, at a price.",
+)
+@click.option(
+    "--otel",
+    is_flag=True,
+    help="OpenTelemetry spans of requests, generations and upstream calls; needs the extra otel.",
+)
+def serve_command(
+    *,
+    allow_any_upstream: bool,
+    insecure: bool,
+    log_format: str,
+    log_level: str,
+    otel: bool,
+    **given: Any,
+) -> None:
     """Serve until interrupted."""
     try:
         settings = load_settings(**given)
@@ -114,8 +146,9 @@ def serve_command(*, allow_any_upstream: bool, insecure: bool, **given: Any) -> 
             Egress.parse(settings.egress_proxy)
         if settings.electric_url is not None:
             ElectricUrl.parse(settings.electric_url)
-        _log_to_stderr()
-        run(lambda: _serve(settings, allow_any_upstream=allow_any_upstream))
+        configure(log_format, log_level)
+        observe = _observer(otel=otel, requests=log_level == "debug")
+        run(lambda: _serve(settings, observe, allow_any_upstream=allow_any_upstream))
     except (SettingsError, PatternError, EgressError, ElectricUrlError, SecretError) as error:
         raise click.UsageError(str(error)) from None
     except (BindError, LogError) as error:
@@ -132,15 +165,37 @@ def _check_host(host: str, *, insecure: bool) -> None:
         )
 
 
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+Observe = Callable[[FastAPI], None]
+"""Puts what looks on at each request around an application."""
 
 
-async def _serve(settings: Settings, *, allow_any_upstream: bool) -> None:
+def _observer(*, otel: bool, requests: bool) -> Observe:
+    trace = _tracing() if otel else None
+
+    def observe(app: FastAPI) -> None:
+        if trace is not None:
+            trace(app)
+        if requests:
+            app.add_middleware(LoggedApp)
+
+    return observe
+
+
+def _tracing() -> Observe:
+    try:
+        trace = import_module("durable_proxy.otel").trace
+        tracer = import_module("opentelemetry.trace").get_tracer("durable_proxy")
+    except ImportError as error:
+        raise click.UsageError("--otel needs OpenTelemetry: install durable-proxy[otel]") from error
+    return lambda app: trace(app, tracer)
+
+
+async def _serve(settings: Settings, observe: Observe, *, allow_any_upstream: bool) -> None:
     # The listener first: a store that is opened is a store whose generations are ended.
     with bind(settings.host, settings.port) as listener:
         async with await Log.open(settings.store, lease_seconds=settings.lease) as log:
             app = _make_app(log, settings, allow_any_upstream=allow_any_upstream)
+            observe(app)
             # Here and not by the server's lifespan: a failure is said without a traceback.
             async with app.state.proxy.running():
                 nothing_allowed = not (settings.allow or allow_any_upstream)
@@ -151,7 +206,9 @@ async def _serve(settings: Settings, *, allow_any_upstream: bool) -> None:
 
 
 def _announce(url: str, *, store: str, nothing_allowed: bool) -> None:
-    click.echo(f"durable-proxy: {url} on {store_name(store)}")
+    name = store_name(store)
+    click.echo(f"durable-proxy: {url} on {name}")
+    logger.info("serving", extra=fields(url=url, store=name.partition(":")[0]))
     if nothing_allowed:
         click.echo(f"durable-proxy: {NOTHING_ALLOWED}", err=True)
 

@@ -20,6 +20,7 @@ from durable_proxy._relay import Claim, FencedError, Relay
 from durable_proxy._start_request import Limits, StartRequest
 from durable_proxy._status import told_of_end
 from durable_proxy._upstream import Upstream
+from durable_proxy._watch import UNWATCHED, Watcher
 from durable_streams_server import (
     ConfigMismatch,
     Create,
@@ -63,13 +64,22 @@ class Generations:
     Args:
         log: Where generations are written; nothing that has to survive is kept here.
         figures: Where they are counted.
+        watcher: Looks on.
     """
 
-    def __init__(self, log: Log, upstream: Upstream, limits: Limits, figures: Figures) -> None:
+    def __init__(
+        self,
+        log: Log,
+        upstream: Upstream,
+        limits: Limits,
+        figures: Figures,
+        watcher: Watcher | None = None,
+    ) -> None:
         self._log = log
         self._upstream = upstream
         self._limits = limits
         self._figures = figures
+        self._watcher = watcher
         self.running = Quota(limits.generations_per_principal)
         """How many generations of each principal run on this node."""
         self._draining = False
@@ -221,10 +231,12 @@ class Generations:
 
     async def _run(self, claim: Claim) -> None:
         total = self._upstream.timeouts.total
+        watch = UNWATCHED if self._watcher is None else self._watcher.watch(claim.request)
         relay = Relay(
             *(self._log, self._upstream, claim, self._limits),
             figures=self._figures,
             total_seconds=total,
+            watch=watch,
         )
         self._relays[relay.paths] = relay
         if self._time_is_up:
@@ -238,6 +250,7 @@ class Generations:
         except LogClosedError:
             logger.warning("%s: the log was closed before its end", relay.paths.data)
         finally:
+            watch.ended(relay.ended, relay.stored)
             if self._relays.get(relay.paths) is relay:
                 del self._relays[relay.paths]
 

@@ -21,6 +21,7 @@ from durable_proxy._messages import find_stop
 from durable_proxy._pipe import Batch, Pipe
 from durable_proxy._start_request import Limits, StartRequest
 from durable_proxy._upstream import Upstream, UpstreamError
+from durable_proxy._watch import UNWATCHED, Watch
 from durable_streams_server import (
     Append,
     Expected,
@@ -71,6 +72,7 @@ class Relay:
         limits: How much is taken.
         figures: Where it is counted.
         total_seconds: How long all of it may take.
+        watch: Looks on.
         clock: Epoch seconds.
 
     Attributes:
@@ -89,6 +91,7 @@ class Relay:
         *,
         figures: Figures,
         total_seconds: float,
+        watch: Watch = UNWATCHED,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.paths = claim.request.paths
@@ -96,6 +99,7 @@ class Relay:
         self.stalled = False
         self.ended: Ending | None = None
         self._figures = figures
+        self._looking_on = watch
         self._log = log
         self._upstream = upstream
         self._claim = claim
@@ -156,9 +160,13 @@ class Relay:
         except Exception:
             logger.exception("%s: the relay failed", self.paths.data)
             self._pipe.end(Ending(Event.OWNER_GONE, "the proxy failed while it relayed the answer"))
+        finally:
+            self._looking_on.let_go()
 
     async def _receive(self) -> None:
-        async with self._upstream.send(self._claim.request) as answer:
+        request = self._looking_on.sending(self._claim.request)
+        async with self._upstream.send(request) as answer:
+            self._looking_on.answered(answer.status)
             if not answer.accepted:
                 self._pipe.end(await answer.rejection(self._limits.error_body_bytes))
                 return
@@ -172,6 +180,7 @@ class Relay:
         if self._first_byte_at is None:
             self._first_byte_at = self._clock()
             self._figures.first_byte.add(self._first_byte_at - self._started_at)
+            self._looking_on.first_byte()
         self._figures.received += len(piece)
         room = self._limits.response_bytes - self._received
         self._received += len(piece)

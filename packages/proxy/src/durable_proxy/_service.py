@@ -13,6 +13,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from durable_proxy._allowlist import Allowlist
 from durable_proxy._answers import Answer
@@ -28,8 +29,12 @@ from durable_proxy._upstream import Timeouts, Upstream, open_upstream
 from durable_streams_server import Limits as StreamLimits
 from durable_streams_server import Log
 
+if TYPE_CHECKING:
+    from durable_proxy._watch import Watcher
+
 ELECTRIC_TIMEOUTS = Timeouts(connect=5.0, answer=60.0, idle=60.0)
 """It answers a live request after 20 seconds, and keeps events alive as often."""
+
 FAREWELL_SECONDS = 1.0
 """How long readers are served after the last generation of a drain has ended."""
 
@@ -82,11 +87,13 @@ class Proxy:
 
     Attributes:
         figures: Counts of this node.
+        watcher: Looks on, if it was set before the start.
     """
 
     def __init__(self, store: Log | str, options: Options) -> None:
         self.options = options
         self.figures = Figures()
+        self.watcher: Watcher | None = None
         self._store = store
         self._parts: Parts | None = None
         self._leaving = False
@@ -129,6 +136,8 @@ class Proxy:
 
     @asynccontextmanager
     async def _running(self, log: Log) -> AsyncIterator[None]:
+        if self.watcher is not None:
+            self.watcher.opened(log)
         if ended := await reap(log, self.figures):
             logger.warning("ended %d generations that the last process left behind", ended)
         options = self.options
@@ -136,7 +145,7 @@ class Proxy:
             options.timeouts, tls=options.tls, egress=options.egress
         ) as upstream:
             self._leaving = False
-            generations = Generations(log, upstream, options.limits, self.figures)
+            generations = Generations(log, upstream, options.limits, self.figures, self.watcher)
             self._parts = Parts(log, generations, Desk(log))
             reaper = asyncio.create_task(
                 reap_forever(log, self.figures), name="durable-proxy reaper"

@@ -197,11 +197,15 @@ def _unreachable(request: UpstreamRequest, did: str) -> Ending:
 
 
 class UpstreamAnswer:
-    """Response headers that are in, and a body that is coming."""
+    """Response headers that are in, and a body that is coming.
+
+    Attributes:
+        status: The response's.
+    """
 
     def __init__(self, request: UpstreamRequest, head: Head, lease: Lease, idle: float) -> None:
         self._origin = request.target.origin
-        self._status = head.status
+        self.status = head.status
         # As latin-1, so that the bytes which came are the bytes that will be sent.
         self._raw_headers = [
             (name.decode("latin-1").lower(), value.decode("latin-1"))
@@ -213,12 +217,12 @@ class UpstreamAnswer:
     @property
     def accepted(self) -> bool:
         """The status is 2xx."""
-        return 200 <= self._status < 300  # noqa: PLR2004 - the range of success
+        return 200 <= self.status < 300  # noqa: PLR2004 - the range of success
 
     def start(self) -> StartPayload:
         """What a reader has to know before the body."""
         return StartPayload(
-            status=self._status,
+            status=self.status,
             content_type=content_type_of(self._raw_headers),
             headers=forwardable_headers(self._raw_headers),
         )
@@ -243,8 +247,8 @@ class UpstreamAnswer:
         headers = forwardable_headers(self._raw_headers)
         if (content_type := content_type_of(self._raw_headers)) is not None:
             headers.insert(0, ("content-type", content_type))
-        rejected = Rejected(self._status, tuple(headers), bytes(body))
-        return Ending(Event.REJECTED, f"{self._origin} answered {self._status}", rejected)
+        rejected = Rejected(self.status, tuple(headers), bytes(body))
+        return Ending(Event.REJECTED, f"{self._origin} answered {self.status}", rejected)
 
     async def copy_to(self, sink: Sink) -> None:
         """Give the body to ``sink`` piece by piece, as it comes, until its promised end.
