@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, delete, func, select, update
 
 from durable_streams_server import _schema as schema
 from durable_streams_server._plan import Effects
-from durable_streams_server._segments import SEGMENT_BYTES, next_run
+from durable_streams_server._segments import SEGMENT_BYTES, WORTH_WHILE, next_run
 
 IDLE_SECONDS = 60.0
 """A stream that took no append for so long is idle."""
@@ -42,12 +42,24 @@ def garbage_of(effects: Effects, before: Callable[[str], int]) -> list[tuple[int
 
 @dataclass(slots=True)
 class _Grown:
-    """A stream that got rows: when the last, how many bytes, and up to where it is tidy."""
+    """A stream that got rows: when the last, how many bytes, and up to where it is tidy.
+
+    Attributes:
+        rows: How many it can have got at most.
+        is_new: `rows` and `size` are counted since its beginning.
+    """
 
     at: float
     size: int = 0
     closed: bool = False
     tidy_to: int = 0
+    rows: int = 0
+    is_new: bool = False
+
+    @property
+    def is_short(self) -> bool:
+        """It need not be looked at to know that its rows are left alone."""
+        return self.is_new and self.rows < WORTH_WHILE and self.size <= SEGMENT_BYTES
 
     def is_due(self, now: float) -> bool:
         return self.closed or self.size >= 2 * SEGMENT_BYTES or self.is_idle(now)
@@ -66,18 +78,26 @@ class Tidier:
     def __init__(self) -> None:
         self._grown: dict[int, _Grown] = {}
         self._looked_to = 0  # through the ids of streams, since the start
+        self._look_to: int | None = None  # what came after it was noted
 
     def note(self, effects: Effects, now: float) -> None:
         """Remember the streams that a batch has given rows."""
+        for stream_id in effects.created:
+            self._grown[stream_id] = _Grown(now, is_new=True)
         for stream_id, pieces in effects.chunks.items():
             grown = self._grown.get(stream_id)
             if grown is None:
                 grown = self._grown[stream_id] = _Grown(now)
             grown.at = now
+            grown.rows += 1
             grown.size += sum(map(len, pieces))
         for stream_id, stream in effects.streams.items():
-            if stream.closed:
-                self._grown.setdefault(stream_id, _Grown(now)).closed = True
+            if not stream.closed:
+                continue
+            grown = self._grown.setdefault(stream_id, _Grown(now))
+            grown.closed = True
+            if grown.is_short:
+                del self._grown[stream_id]
 
     def step(self, connection: Connection, now: float) -> bool:
         """Do one thing; False when there was nothing to do."""
@@ -90,9 +110,13 @@ class Tidier:
     def _look_through(self, connection: Connection, now: float) -> bool:
         """Find what an earlier process has left untidy, a few streams at a time."""
         table = schema.streams.c
+        if self._look_to is None:
+            self._look_to = connection.execute(select(func.max(table.id))).scalar() or 0
+        if self._looked_to >= self._look_to:
+            return False
         streams = connection.execute(
             select(table.id, table.closed)
-            .where(table.id > self._looked_to)
+            .where(table.id > self._looked_to, table.id <= self._look_to)
             .order_by(table.id)
             .limit(_STREAMS_AT_ONCE)
         ).all()
@@ -106,11 +130,11 @@ class Tidier:
         for stream_id, grown in list(self._grown.items()):
             if not grown.is_due(now):
                 continue
-            if _merge_run(connection, stream_id, grown, now):
+            if not grown.is_short and _merge_run(connection, stream_id, grown, now):
                 return True
             if grown.closed or grown.is_idle(now):
                 del self._grown[stream_id]
-            grown.size = 0
+            grown.size, grown.is_new = 0, False
         return False
 
 
