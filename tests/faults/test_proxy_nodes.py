@@ -160,6 +160,28 @@ async def test_what_one_relays_is_stopped_from_the_other(nodes: tuple[Node, Node
             assert (await one.client.get("/api/generations")).json()["generations"] == []
 
 
+async def test_a_reader_on_any_node_is_one(nodes: tuple[Node, Node]) -> None:
+    here, there = nodes
+    patience = max(1.0, UNIT)
+    headers = {"X-Proxy-Cancel-After": f"{patience:g}"}
+    async with upstream(_never_ends) as up:
+        headers["X-Proxy-Url"] = up.url
+        ids = uuid4(), uuid4()
+        answer = await here.client.post(f"/api/{ids[0]}/{ids[1]}", headers=headers)
+        assert answer.status_code == 200
+        reading = asyncio.create_task(there.read(ids))
+        await asyncio.sleep(3 * patience)
+        assert not up.left.is_set(), "the other node's reader does not count"
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        await asyncio.wait_for(up.left.wait(), 5 * patience)
+        record = (await there.control(ids))[-1]
+        while record["event"] != "error":
+            await asyncio.sleep(0.05 * UNIT)
+            record = (await there.control(ids))[-1]
+        assert record["payload"]["reason"] == "unread"
+
+
 async def test_a_stop_is_kept_when_the_node_that_should_hear_it_is_gone(
     nodes: tuple[Node, Node],
 ) -> None:

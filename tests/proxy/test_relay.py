@@ -190,6 +190,9 @@ async def test_a_body_that_ends_badly_keeps_its_bytes_and_says_so(
         record = await terminal(log, request.paths)
         assert (record.event, record.payload["code"]) == ("error", code)
         assert up.url in record.payload["message"]
+        truncated = code is TerminalCode.UPSTREAM_TRUNCATED
+        assert record.payload["state"] == ("truncated" if truncated else "failed")
+        assert record.payload["bytes"] == {"stored": len(body), "received": len(body)}
 
 
 async def test_a_body_that_is_delimited_by_its_close_is_complete(log: Log) -> None:

@@ -34,7 +34,7 @@ from durable_proxy._live import LiveBody
 from durable_proxy._observe import observing_routes
 from durable_proxy._quota import Quota
 from durable_proxy._refusing import ALWAYS, refuse, refuse_method
-from durable_proxy._request_body import read_body
+from durable_proxy._request_body import read_body, while_there
 from durable_proxy._service import Options, Proxy
 from durable_proxy._shape_app import ELECTRIC_HEADERS, LogShapes, ShapeApp, Source
 from durable_proxy._start_request import (
@@ -228,13 +228,13 @@ async def _start(proxy: Proxy, guard: Guard, public_url: str | None, request: Re
         if (refusal := check_forwarded(guard.access.secrets, wanted.headers)) is not None:
             return refuse(refusal)
         if not wanted.live:
-            return await _answer(proxy, guard, wanted, _base(public_url, request))
+            return await _answer(proxy, guard, wanted, request, _base(public_url, request))
         give_back = guard.read_slot(principal)
     except RefusedError as error:
         return refuse(error.refusal)
     response: Response | None = None
     try:
-        response = await _answer(proxy, guard, wanted, "")
+        response = await _answer(proxy, guard, wanted, request, "")
     finally:
         # A live body keeps its place until its end.
         if isinstance(response, LiveBody):
@@ -244,9 +244,15 @@ async def _start(proxy: Proxy, guard: Guard, public_url: str | None, request: Re
     return response
 
 
-async def _answer(proxy: Proxy, guard: Guard, wanted: StartRequest, base: str) -> Response:
-    answer = await proxy.start(wanted)
+async def _answer(
+    proxy: Proxy, guard: Guard, wanted: StartRequest, request: Request, base: str
+) -> Response:
+    starting = proxy.start(wanted)
+    # Whoever waits for the upstream is a reader, as long as they are there.
+    answer = await (starting if wanted.cancel_after is None else while_there(request, starting))
     match answer:
+        case None:
+            return Response(status_code=499)  # nobody reads this
         case Accepted() if wanted.live:
             return _live_body(answer, wanted, proxy)
         case Accepted():
@@ -318,6 +324,7 @@ _DOCS: dict[str, Any] = {
             (ProxyHeader.METHOD.value, False),
             (ProxyHeader.LIVE.value, False),
             (ProxyHeader.STRIP.value, False),
+            (ProxyHeader.CANCEL_AFTER.value, False),
         )
     ],
     "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string"}}}},

@@ -92,6 +92,8 @@ def main() -> None:
 @click.option("--drain", type=float, help="Seconds a shutdown waits for generations.  [20]")
 @click.option("--answer-timeout", type=float, help="Seconds to the upstream's headers.  [600]")
 @click.option("--idle-timeout", type=float, help="Seconds between pieces of its body.  [300]")
+@click.option("--total-timeout", type=float, help="Seconds to the end of its body.  [21600]")
+@click.option("--max-response", type=int, help="Largest answer in bytes.  [1073741824]")
 @click.option("--max-body", type=int, help="Largest request body in bytes.  [33554432]")
 @click.option(
     "--secret",
@@ -224,12 +226,17 @@ def _make_app(log: Log, settings: Settings, *, allow_any_upstream: bool) -> Fast
         url_seconds=settings.url_ttl,
         limits=Limits(
             request_body_bytes=settings.max_body,
+            response_bytes=settings.max_response,
             generations_per_principal=settings.max_generations,
             readers_per_principal=settings.max_readers,
         ),
         egress_proxy=settings.egress_proxy,
         electric_url=settings.electric_url,
         electric_secret=settings.electric_secret,
-        timeouts=Timeouts(answer=settings.answer_timeout, idle=settings.idle_timeout),
+        timeouts=Timeouts(
+            answer=settings.answer_timeout,
+            idle=settings.idle_timeout,
+            total=settings.total_timeout,
+        ),
         drain_seconds=settings.drain,
     )

@@ -31,9 +31,15 @@ from durable_streams_server import (
     LogError,
     Outcome,
     StreamNotFoundError,
+    json_record,
 )
 from durable_streams_server.observing import fields
-from durable_transport.protocol import ErrorCode, GenerationPaths
+from durable_transport.protocol import (
+    ControlMessage,
+    ErrorCode,
+    GenerationPaths,
+    OptionsPayload,
+)
 
 CLAIM_ATTEMPTS = 8
 """How often a generation may be replaced while somebody waits for its answer."""
@@ -92,6 +98,10 @@ class Generations:
     def active(self) -> int:
         """How many generations run on this node."""
         return len(self._relays)
+
+    def runs(self, paths: GenerationPaths) -> bool:
+        """This node runs the generation."""
+        return paths in self._relays
 
     @property
     def draining(self) -> bool:
@@ -195,7 +205,7 @@ class Generations:
         """Make the generation ours if it is nobody's yet."""
         if self._draining:
             return None
-        creation = self._creation(request.paths)
+        creation = self._creation(request)
         outcomes = await self._log.transact(*creation)
         if claim := _claimed_by(request, outcomes):
             return claim
@@ -215,10 +225,13 @@ class Generations:
         )
         return _claimed_by(request, outcomes[2:])
 
-    def _creation(self, paths: GenerationPaths) -> tuple[Create, Create]:
-        owner = self._log.node_id
+    def _creation(self, request: StartRequest) -> tuple[Create, Create]:
+        paths, owner, options = request.paths, self._log.node_id, b""
+        if request.cancel_after is not None:
+            told = ControlMessage.options(OptionsPayload(cancel_after=request.cancel_after))
+            options = json_record(told.to_json())
         return (
-            Create(paths.control, CONTROL_CONTENT_TYPE, owner=owner),
+            Create(paths.control, CONTROL_CONTENT_TYPE, options, owner=owner),
             Create(paths.data, owner=owner),
         )
 

@@ -19,6 +19,7 @@ from durable_proxy._figures import Figures
 from durable_proxy._lifecycle import Account, Ending, Event, State, advance, stopped_by
 from durable_proxy._messages import find_stop
 from durable_proxy._pipe import Batch, Pipe
+from durable_proxy._presence import Unread
 from durable_proxy._start_request import Limits, StartRequest
 from durable_proxy._upstream import Upstream, UpstreamError
 from durable_proxy._watch import UNWATCHED, Watch
@@ -112,6 +113,8 @@ class Relay:
         self._started_at = clock()
         self._first_byte_at: float | None = None
         self._feeder: asyncio.Task[None] | None = None
+        seconds = claim.request.cancel_after
+        self._unread = None if seconds is None else Unread(log, self.paths, seconds, self.interrupt)
 
     def interrupt(self, ending: Ending) -> None:
         """End the generation with what has come so far; after its end, nothing happens."""
@@ -130,6 +133,8 @@ class Relay:
         loop = asyncio.get_running_loop()
         limit = loop.call_later(self._total_seconds, self.interrupt, self._too_long())
         tasks = [asyncio.create_task(self._watch(), name=f"watch {self.paths.control}")]
+        if self._unread is not None:
+            tasks.append(asyncio.create_task(self._unread.mind(), name="unread"))
         if not self._pipe.ended:
             self._feeder = asyncio.create_task(self._feed(), name=f"upstream {self.paths.data}")
             tasks.append(self._feeder)
@@ -215,6 +220,8 @@ class Relay:
                     return
                 if stop := find_stop(chunk.data):
                     self.interrupt(stopped_by(stop))
+                if self._unread is not None and b'"heartbeat"' in chunk.data:
+                    self._unread.seen()
                 if reader.stopped:
                     return
 

@@ -1,13 +1,16 @@
-"""The body of a request: taken as it comes, up to a length and within a time."""
+"""The body of a request, taken as it comes, up to a length and within a time; and its client."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 from durable_proxy._errors import Refusal, RefusedError
 from durable_proxy._start_request import declared_length
 from durable_transport.protocol import ErrorCode
+
+T = TypeVar("T")
 
 
 async def read_body(request: Request, check: Callable[[int], None], seconds: float) -> bytes:
@@ -39,3 +42,23 @@ async def _read(request: Request, check: Callable[[int], None]) -> bytes:
         body += piece
         check(len(body))
     return bytes(body)
+
+
+async def while_there(request: Request, work: Coroutine[Any, Any, T]) -> T | None:
+    """What comes of ``work``; None when the client goes away first, and then it is cancelled.
+
+    The request's body has been read.
+    """
+    working, leaving = asyncio.ensure_future(work), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

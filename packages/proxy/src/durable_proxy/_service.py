@@ -22,6 +22,7 @@ from durable_proxy._egress import Egress
 from durable_proxy._electric_url import ElectricUrl
 from durable_proxy._figures import Figures
 from durable_proxy._generations import Generations
+from durable_proxy._presence import Presence
 from durable_proxy._reaper import reap, reap_forever
 from durable_proxy._shape_tables import ShapeTables
 from durable_proxy._start_request import Limits, StartRequest
@@ -147,17 +148,20 @@ class Proxy:
             self._leaving = False
             generations = Generations(log, upstream, options.limits, self.figures, self.watcher)
             self._parts = Parts(log, generations, Desk(log))
-            reaper = asyncio.create_task(
-                reap_forever(log, self.figures), name="durable-proxy reaper"
-            )
+            reaping = reap_forever(log, self.figures)
+            chores = [asyncio.create_task(reaping, name="durable-proxy reaper")]
+            if log.is_shared:
+                presence = Presence(log, generations.runs)
+                chores.append(asyncio.create_task(presence.run(), name="durable-proxy presence"))
             try:
                 async with self._electric(log):
                     yield
                     await self.drain()
             finally:
                 await self.drain()
-                reaper.cancel()
-                await asyncio.gather(reaper, return_exceptions=True)
+                for chore in chores:
+                    chore.cancel()
+                await asyncio.gather(*chores, return_exceptions=True)
                 self._parts = None
 
     @asynccontextmanager

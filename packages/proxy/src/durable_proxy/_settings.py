@@ -47,6 +47,12 @@ class Settings(BaseSettings):
     idle_timeout: float = Field(default=300.0, gt=0, validation_alias="PROXY_IDLE_TIMEOUT")
     max_generations: int = Field(default=1000, ge=0, validation_alias="PROXY_MAX_GENERATIONS")
     max_readers: int = Field(default=10_000, ge=0, validation_alias="PROXY_MAX_READERS")
+    total_timeout: float = Field(
+        default=21_600.0, gt=0, allow_inf_nan=False, validation_alias="PROXY_TOTAL_TIMEOUT"
+    )
+    max_response: int = Field(
+        default=1024 * 1024 * 1024, ge=0, validation_alias="PROXY_MAX_RESPONSE"
+    )
     max_body: int = Field(default=32 * 1024 * 1024, ge=0, validation_alias="PROXY_MAX_BODY")
 
     @field_validator("allow", "cors_origins", "secrets", mode="before")

@@ -17,8 +17,12 @@ from durable_transport.protocol import ErrorCode, GenerationPaths, ProxyHeader, 
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 DEFAULT_METHOD = "POST"
 LIVE_RAW = "raw"
+CANCEL_AFTER_MINIMUM = 1.0
+"""A client that comes back needs a moment."""
+CANCEL_AFTER_MAXIMUM = 86_400.0
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 
@@ -55,6 +59,7 @@ class StartRequest:
     Attributes:
         headers: Those that go upstream.
         live: The answer is to be the live body itself.
+        cancel_after: Seconds without a reader after which the generation is stopped; None: never.
         any_address: The host may lead to an address that is not public: the allowlist names it.
         paths: Where the generation's streams are.
         principal: Whose request it is; limits are counted by it.
@@ -66,6 +71,7 @@ class StartRequest:
     target: Target
     headers: tuple[tuple[bytes, bytes], ...]
     live: bool
+    cancel_after: float | None
     any_address: bool
     paths: GenerationPaths
     principal: str = ""
@@ -98,6 +104,7 @@ def parse_head(
         target=target,
         headers=tuple(upstream_headers(headers)),
         live=_live(headers),
+        cancel_after=_cancel_after(headers),
         any_address=allowlist.names_host_of(target),
         paths=generation_paths(session_id, request_id),
     )
@@ -191,6 +198,19 @@ def _live(headers: RawHeaders) -> bool:
     if live.lower() == LIVE_RAW:
         return True
     raise _refused(ErrorCode.BAD_REQUEST, f"{ProxyHeader.LIVE} can only be {LIVE_RAW}")
+
+
+def _cancel_after(headers: RawHeaders) -> float | None:
+    text = _single(headers, ProxyHeader.CANCEL_AFTER)
+    if text is None:
+        return None
+    if _SECONDS.fullmatch(text) and CANCEL_AFTER_MINIMUM <= float(text) <= CANCEL_AFTER_MAXIMUM:
+        return float(text)
+    raise _refused(
+        ErrorCode.BAD_REQUEST,
+        f"{ProxyHeader.CANCEL_AFTER} is a number of seconds, from {CANCEL_AFTER_MINIMUM:g}"
+        f" to {CANCEL_AFTER_MAXIMUM:g}",
+    )
 
 
 def _refused(code: ErrorCode, message: str) -> RefusedError:

@@ -331,6 +331,15 @@ class Log:
         """Every reader of this log that is between entering and leaving its stream."""
         return list(self._reads.readers)
 
+    def count_readers(self, path: str) -> int:
+        """How many of them are of one stream."""
+        return self._reads.count_readers(path)
+
+    @property
+    def is_shared(self) -> bool:
+        """Other nodes may have the store open as well."""
+        return self._store.peers is not None
+
     async def orphans(self) -> list[StreamInfo]:
         """Open streams whose owner's lease has run out."""
         return await self._reads.in_thread(lambda: self._store.orphans(self._clock()))

@@ -93,6 +93,11 @@ class ReadSide:
             return await self.in_thread(lambda: self._store.stat(path, self.clock()))
         return None if is_expired(tail.stream, self.clock()) else tail.stream
 
+    def count_readers(self, path: str) -> int:
+        """How many readers of a stream are between entering and leaving."""
+        tail = self._tails.get(path)
+        return 0 if tail is None else tail.readers
+
     async def read_store(self, stream: StreamInfo, position: int, max_bytes: int) -> bytes:
         """See `Store.read`. Readers that follow each other closely share what was read."""
         read = partial(self._store.read, stream, position, max_bytes)
