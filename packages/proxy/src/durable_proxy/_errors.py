@@ -44,6 +44,7 @@ RETRY_AFTER: Mapping[ErrorCode, int] = MappingProxyType(
     {
         ErrorCode.SHUTTING_DOWN: 1,
         ErrorCode.STORAGE_UNAVAILABLE: 1,
+        ErrorCode.GENERATION_STALLED: 5,
         ErrorCode.TOO_MANY_GENERATIONS: 2,
         ErrorCode.TOO_MANY_READERS: 2,
     }
