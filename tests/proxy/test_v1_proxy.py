@@ -410,6 +410,8 @@ async def test_no_such_route(method: str, path: str) -> None:
         answer = await it.client.request(method, path, headers=BEARER)
         assert refusal_of(answer) == (404, "NOT_FOUND")
         assert refusal_of(await it.client.request(method, path)) == (401, "MISSING_SECRET")
+        counted = it.proxy.app.state.proxy.figures.refused
+        assert counted == {"not_found": 1, "unauthorized": 1}
 
 
 def test_every_code_has_the_status_of_the_specification() -> None:

@@ -2,9 +2,10 @@
 
 A request is allowed by the first of these that holds:
 
-1.  It carries the service secret: ``X-Proxy-Secret: SECRET``, or ``Authorization: Bearer SECRET``
-    where that header is not the upstream's (on a start it is, unless ``X-Proxy-Strip`` names it).
-    The service may do everything.
+1.  It carries the service secret: ``X-Proxy-Secret: SECRET``, ``X-Proxy-Authorization: Bearer
+    SECRET``, or ``Authorization: Bearer SECRET`` where that header is not the upstream's (on a
+    start it is, unless ``X-Proxy-Strip`` names it). The first of these headers that is there
+    counts. The service may do everything.
 2.  Its address is signed. That grants reading and stopping one generation, and nothing else.
 3.  The application's own dependency (``authorize=``) lets it in, as somebody with certain rights.
 4.  There is neither a secret nor such a dependency: then anybody may do everything, and the
@@ -31,6 +32,7 @@ SHORTEST_SECRET = 16
 _FIELDS = 100
 
 _SECRET = ProxyHeader.SECRET.lower().encode()
+_BEARER = ProxyHeader.AUTHORIZATION.lower().encode()
 _STRIP = ProxyHeader.STRIP.lower().encode()
 
 
@@ -125,10 +127,16 @@ class Credentials:
 def credentials_of(headers: RawHeaders, query: bytes, *, start: bool = False) -> Credentials:
     """Read them off a request; ``start``: its ``Authorization`` is the upstream's."""
     secret = _single(headers, _SECRET)
+    if secret is None:
+        secret = _bearer(headers, _BEARER)
     if secret is None and not (start and b"authorization" not in _stripped(headers)):
-        scheme, _, token = (_single(headers, b"authorization") or "").partition(" ")
-        secret = token.strip() if scheme.lower() == "bearer" else None
+        secret = _bearer(headers, b"authorization")
     return Credentials(secret, _signature(query))
+
+
+def _bearer(headers: RawHeaders, name: bytes) -> str | None:
+    scheme, _, token = (_single(headers, name) or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def _single(headers: RawHeaders, name: bytes) -> str | None:

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from durable_proxy._answers import Accepted
 from durable_proxy._errors import Refusal, RefusedError
+from durable_proxy._figures import resumes
 from durable_proxy._guard import Credentials, Principal, Right, check_forwarded
 from durable_proxy._guarding import Guard
 from durable_proxy._messages import messages_of
@@ -44,6 +45,12 @@ PREFIX = "/v1/proxy"
 OCTETS = "application/octet-stream"
 REDIRECTS = range(300, 400)
 REFUSED = 400
+COUNTED_AS = {
+    400: ErrorCode.BAD_REQUEST,
+    401: ErrorCode.UNAUTHORIZED,
+    404: ErrorCode.NOT_FOUND,
+}
+"""Refusals that only this surface has, in the figures of all."""
 
 ASKED_FOR = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PATCH, DELETE, OPTIONS",
@@ -122,11 +129,14 @@ class _Surface:
             return await handler(request)
         except V1RefusedError as error:
             refusal = error.refusal
+            self._proxy.figures.refused[COUNTED_AS[refusal.status]] += 1
         except RefusedError as error:
             refusal = translate(error.refusal, secret_shown=_shown(request).secret is not None)
+            self._proxy.figures.refused[error.refusal.code] += 1
         except LogError as error:
             logger.error("%s: the log failed: %s", PREFIX, error)  # noqa: TRY400 - an outage, not a defect
             refusal = translate(_STORAGE, secret_shown=False)
+            self._proxy.figures.refused[_STORAGE.code] += 1
         headers = dict(ALWAYS)
         if refusal.retry_after is not None:
             headers["Retry-After"] = str(refusal.retry_after)
@@ -187,6 +197,7 @@ class _Surface:
         except BaseException:
             give_back()
             raise
+        self._proxy.figures.resumed += resumes(request.scope["query_string"])
         reading.on_end = give_back
         return reading
 

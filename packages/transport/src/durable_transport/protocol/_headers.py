@@ -44,6 +44,8 @@ class ProxyHeader(StrEnum):
     """Comma-separated names of headers meant for the proxy only: they do not go upstream."""
     SECRET = "X-Proxy-Secret"  # noqa: S105 - the name of a header
     """The proxy's own secret. Like all ``X-Proxy-*`` it does not go upstream."""
+    AUTHORIZATION = "X-Proxy-Authorization"
+    """``Bearer`` and the proxy's secret, where ``Authorization`` is the upstream's."""
     CANCEL_AFTER = "X-Proxy-Cancel-After"
     """Seconds without a reader after which the generation is stopped; never, when absent."""
     INCARNATION = "X-Proxy-Incarnation"
