@@ -151,7 +151,7 @@ class _Surface:
         """Send a request upstream, and write its answer to a stream (section 4.1)."""
         principal = await self._serve(request, Right.START)
         wanted = (await self._parse(request)).by(principal.name)
-        answer = await self._proxy.parts.generations.start(wanted)
+        answer = await self._proxy.start(wanted)
         if isinstance(answer, Accepted):
             base = self._base_of(request).rstrip("/")
             query = self._guard.address_query(wanted.paths.subject)
