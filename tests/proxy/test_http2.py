@@ -430,8 +430,11 @@ async def test_bodies_that_nobody_wants_do_not_use_up_the_connection(client: Ups
         assert len(up.connections) == 1
 
 
-async def test_a_long_request_goes_up_whole(client: Upstream) -> None:
-    async with upstream2(hello) as up:
+@pytest.mark.parametrize("window", [None, 64 * 1024 * 1024], ids=["small", "large"])
+async def test_a_long_request_goes_up_whole(client: Upstream, window: int | None) -> None:
+    async with upstream2(hello, window=window) as up:
+        assert await call(client, request_to(up)) == HELLO  # its settings are known now
+        up.calls.clear()
         bodies = [BIG + bytes([number]) for number in range(3)]
         await asyncio.gather(*(call(client, request_to(up, body=body)) for body in bodies))
         assert sorted(one.body for one in up.calls) == bodies

@@ -135,9 +135,14 @@ class Connection2(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._upstream.connections.append(self)
         self.h2.initiate_connection()
+        code: SettingCodes | int
         if self._upstream.most_streams is not None:
-            code: SettingCodes | int = SettingCodes.MAX_CONCURRENT_STREAMS
+            code = SettingCodes.MAX_CONCURRENT_STREAMS
             self.h2.update_settings({code: self._upstream.most_streams})
+        if self._upstream.window is not None:
+            code = SettingCodes.INITIAL_WINDOW_SIZE
+            self.h2.update_settings({code: self._upstream.window})
+            self.h2.increment_flow_control_window(self._upstream.window)
         self.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -187,6 +192,7 @@ class Upstream2:
 
     script: Callable[[Wire2], Awaitable[None]]
     most_streams: int | None = None
+    window: int | None = None
     url: str = ""
     calls: list[Call] = field(default_factory=list)
     connections: list[Connection2] = field(default_factory=list)
@@ -196,10 +202,13 @@ class Upstream2:
 
 @asynccontextmanager
 async def upstream2(
-    script: Callable[[Wire2], Awaitable[None]], *, most_streams: int | None = None
+    script: Callable[[Wire2], Awaitable[None]],
+    *,
+    most_streams: int | None = None,
+    window: int | None = None,
 ) -> AsyncIterator[Upstream2]:
     """Listen for as long as the block lasts; the client has broken no rule."""
-    up = Upstream2(script, most_streams)
+    up = Upstream2(script, most_streams, window)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection2(up), LOOPBACK, 0, ssl=server_tls())
     up.url = f"https://{LOOPBACK}:{server.sockets[0].getsockname()[1]}"

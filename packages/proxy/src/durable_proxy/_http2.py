@@ -34,6 +34,8 @@ from durable_proxy._upstream_request import UpstreamRequest
 
 CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024
 """How much may be under way on one connection: enough that no slow stream holds up the others."""
+SEND_STEP_BYTES = 256 * 1024
+"""How much of a request's body is handed on at once, however far the windows reach."""
 MOST_STREAMS = 100
 """How many requests share a connection, if the other side does not allow fewer."""
 
@@ -179,9 +181,9 @@ class ClientSession:
         return stream
 
     def send(self, stream: int, body: bytes, start: int) -> int:
-        """Send on in a body, as far as the windows reach; where it is then."""
+        """Send on in a body, as far as the windows reach, and a step at most; where it is then."""
         try:
-            room = self._h2.local_flow_control_window(stream)
+            room = min(self._h2.local_flow_control_window(stream), SEND_STEP_BYTES)
             while start < len(body) and room > 0:
                 step = min(room, self._h2.max_outbound_frame_size, len(body) - start)
                 end = start + step

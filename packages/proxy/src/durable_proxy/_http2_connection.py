@@ -201,12 +201,11 @@ class Exchange(Incoming):
             GarbageError, TruncatedError, BrokenError, NotTakenError: there will be none.
         """
         stream = self._stream = self.connection.begin(self, request)
-        sent = 0
-        while self._wants_more():
-            sent = self.connection.send(stream, request.body, sent)
-            if sent == len(request.body):
-                break
-            await self._wait()
+        sent, before = 0, -1
+        while sent < len(request.body) and self._wants_more():
+            if sent == before:  # no room
+                await self._wait()
+            before, sent = sent, self.connection.send(stream, request.body, sent)
         while self._head is None:
             if self._failure is not None:
                 raise self._failure
