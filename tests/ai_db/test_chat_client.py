@@ -99,6 +99,14 @@ async def test_who_may_not_create_a_session_may_read_it() -> None:
             assert len(client.messages) == 2
 
 
+async def test_a_service_that_is_busy_when_one_connects_is_asked_again() -> None:
+    async with chat_service() as service:
+        service.scripted += [refusal(503, "storage_unavailable"), None]
+        async with client_of(service) as client:
+            assert client.connection_status == "connected"
+        assert len(service.asked) == 3
+
+
 async def test_a_client_of_ones_own_stays_open() -> None:
     async with chat_service() as service, httpx2.AsyncClient(headers={"x-mine": "1"}) as http:
         async with client_of(service, client=http) as client:

@@ -81,6 +81,8 @@ class EmbeddedLog:
                 return False
             case ConfigMismatch(stream) if stream.deleted:
                 raise MissingError(path, gone=True)
+            case ConfigMismatch(stream) if stream.content_type == JSON and not stream.closed:
+                return False  # a fork: made in another way, and a session all the same
             case _:
                 raise _refused(path, outcome)
 

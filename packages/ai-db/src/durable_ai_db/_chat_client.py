@@ -1,7 +1,8 @@
 """A chat session as a client has it: everything there is, live, and everything one can do."""
 
+import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
@@ -15,7 +16,13 @@ import httpx2
 
 from durable_ai_db import _calls
 from durable_ai_db._calls import Actor, AgentSpec, Call, Draft, Fork
-from durable_ai_db._errors import NotConnected, SessionClosed, SessionError, SessionForbidden
+from durable_ai_db._errors import (
+    NotConnected,
+    SessionClosed,
+    SessionError,
+    SessionForbidden,
+    SessionUnreachable,
+)
 from durable_ai_db._headers import HeaderSource
 from durable_ai_db._outbox import Outbox, PendingWrite
 from durable_ai_db._presence import Presence
@@ -257,9 +264,18 @@ class DurableChatClient:
             await self._db.preload()
 
     async def _create(self) -> None:
-        # Who may only take part reads what is there.
-        with suppress(SessionForbidden):
-            await self._call(Call("PUT"))
+        give_up = time.monotonic() + self._timing.start_patience
+        while True:
+            try:
+                await self._call(Call("PUT"))
+            except SessionForbidden:
+                return  # who may only take part reads what is there
+            except SessionUnreachable:
+                if time.monotonic() > give_up:
+                    raise
+                await asyncio.sleep(self._timing.backoff_first)
+            else:
+                return
 
     def _connected(self) -> Service:
         if self._service is None:
