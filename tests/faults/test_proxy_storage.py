@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
 
+import httpx2
 import pytest
 
 from durable_proxy._answers import Accepted
 from durable_proxy._errors import Refusal
 from durable_streams_server import Append, Create, Log, StorageError
-from durable_transport.protocol import ErrorCode, TerminalCode
+from durable_transport import AsyncDurableTransport, GenerationFailed, session
+from durable_transport.protocol import ErrorCode, TerminalCode, generation_paths
 from proxy.harness import (
     UNIT,
     control,
@@ -125,6 +128,50 @@ async def test_a_start_during_an_outage_is_refused_and_not_left_waiting() -> Non
             messages = await control(log, request.paths)
             assert [message.payload["code"] for message in messages] == ["storage_error"]
             assert await data(log, request.paths) == b""
+
+
+async def test_readers_are_told_when_the_store_stays_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("durable_proxy._stalled.PATIENCE_SECONDS", 0.3 * UNIT)
+    monkeypatch.setattr("durable_proxy._relay.LAST_RETRY_SECONDS", 0.1 * UNIT)
+    monkeypatch.setattr("durable_proxy._service.FAREWELL_SECONDS", 0)
+    async with await FailingLog.open("sqlite://") as log:
+        log.refusals = frozenset(range(2, 100_000))
+
+        async def script(wire: Wire) -> None:
+            await _one_part_per_commit(wire, log)
+
+        async with upstream(script) as up, served(log, drain_seconds=0) as proxy:
+            transport = AsyncDurableTransport(proxy.url)
+            async with (
+                httpx2.AsyncClient(transport=transport, timeout=20 * UNIT) as client,
+                asyncio.timeout(10 * UNIT),
+            ):
+                got = bytearray()
+
+                async def read() -> None:
+                    headers = session(ids[0], request_id=ids[1])
+                    async with client.stream("POST", up.url, headers=headers) as answer:
+                        async for piece in answer.aiter_raw():
+                            got.extend(piece)
+
+                ids = str(uuid4()), str(uuid4())
+                with pytest.raises(GenerationFailed) as failed:
+                    await read()
+                assert got == b"".join(PARTS[:2])
+                assert failed.value.code == "generation_stalled"
+                # The bytes are there, and so is the reason, for whoever comes later.
+                paths = generation_paths(UUID(ids[0]), UUID(ids[1]))
+                url = f"/v1/stream/{paths.data}"
+                assert (await proxy.client.get(f"{url}?offset=-1")).content == got
+                for offset in (f"{len(got):020d}", "now"):
+                    refused = await proxy.client.get(f"{url}?offset={offset}&live=long-poll")
+                    assert refused.status_code == 503
+                    assert refused.json()["error"]["code"] == "generation_stalled"
+                log.refusals = frozenset()
+                record = await terminal(log, paths)
+                assert record.payload["code"] == TerminalCode.STORAGE_ERROR
+                answer = await proxy.client.get(f"{url}?offset={len(got):020d}&live=long-poll")
+                assert answer.headers["stream-closed"] == "true"
 
 
 async def test_over_http_an_outage_is_a_503_without_its_text(

@@ -37,6 +37,7 @@ from durable_proxy._refusing import ALWAYS, refuse, refuse_method
 from durable_proxy._request_body import read_body, while_there
 from durable_proxy._service import Options, Proxy
 from durable_proxy._shape_app import ELECTRIC_HEADERS, LogShapes, ShapeApp, Source
+from durable_proxy._stalled import StalledReads
 from durable_proxy._start_request import (
     METHODS,
     Limits,
@@ -201,7 +202,8 @@ def _assemble(app: FastAPI, proxy: Proxy, guard: Guard, public_url: str | None) 
         cors=False,
         limits=proxy.options.streams,
     )
-    streams = GuardedStreams(reading, guard, proxy.figures)
+    told = StalledReads(reading, lambda: proxy.parts.log, lambda: proxy.parts.generations.stalls)
+    streams = GuardedStreams(told, guard, proxy.figures)
     start = partial(_start, proxy, guard, public_url)
     app.state.proxy = proxy
     app.state.guard = guard

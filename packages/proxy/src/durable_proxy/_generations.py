@@ -17,6 +17,7 @@ from durable_proxy._lifecycle import Ending, Event, may_repeat
 from durable_proxy._messages import messages_of
 from durable_proxy._quota import Quota
 from durable_proxy._relay import Claim, FencedError, Relay
+from durable_proxy._stalled import Stalled
 from durable_proxy._start_request import Limits, StartRequest
 from durable_proxy._status import told_of_end
 from durable_proxy._upstream import Upstream
@@ -88,6 +89,8 @@ class Generations:
         self._watcher = watcher
         self.running = Quota(limits.generations_per_principal)
         """How many generations of each principal run on this node."""
+        self.stalls = Stalled(log)
+        """Which generations cannot be ended."""
         self._draining = False
         self._time_is_up = False
         self._relays: dict[GenerationPaths, Relay] = {}
@@ -248,6 +251,7 @@ class Generations:
         relay = Relay(
             *(self._log, self._upstream, claim, self._limits),
             figures=self._figures,
+            stalls=self.stalls,
             total_seconds=total,
             watch=watch,
         )
@@ -263,6 +267,7 @@ class Generations:
         except LogClosedError:
             logger.warning("%s: the log was closed before its end", relay.paths.data)
         finally:
+            self.stalls.ended(relay.paths)
             watch.ended(relay.ended, relay.stored)
             if self._relays.get(relay.paths) is relay:
                 del self._relays[relay.paths]

@@ -15,6 +15,7 @@ from typing import NoReturn
 from durable_proxy._figures import Figures
 from durable_proxy._lifecycle import TERMINAL_STATES, Account, Ending, Event, State, stopped_by
 from durable_proxy._messages import find_stop
+from durable_proxy._stalled import Stalled
 from durable_streams_server import (
     Append,
     Expected,
@@ -22,6 +23,7 @@ from durable_streams_server import (
     LogError,
     Operation,
     Outdated,
+    StorageError,
     StreamInfo,
     StreamNotFoundError,
     json_record,
@@ -48,16 +50,31 @@ def orphaned_generations(
     return found
 
 
-async def reap(log: Log, figures: Figures) -> int:
-    """End every generation whose owner is gone; how many that were."""
+async def reap(log: Log, figures: Figures, stalls: Stalled | None = None) -> int:
+    """End every generation whose owner is gone; how many that were.
+
+    Raises:
+        StorageError: the store failed; ``stalls`` knows what could not be ended.
+    """
     orphans = [stream for stream in await log.orphans() if stream.owner != log.node_id]
-    ended = 0
+    ended, failed = 0, False
     for paths, streams in orphaned_generations(orphans).items():
-        if state := await _end(log, paths, streams):
+        try:
+            state = await _end(log, paths, streams)
+        except StorageError:
+            if stalls is not None:
+                stalls.refused(paths)
+            failed = True
+            continue
+        if stalls is not None:
+            stalls.ended(paths)
+        if state is not None:
             ended += 1
             figures.orphans_ended += 1
             figures.ended[state] += 1
             logger.warning("%s: its owner is gone, it is ended in its place", paths.data)
+    if failed:
+        raise StorageError("the log does not take the end of every orphan")
     return ended
 
 
@@ -116,12 +133,12 @@ async def _ending(log: Log, control: StreamInfo) -> Ending:
     return ORPHANED if stop is None else stopped_by(stop)
 
 
-async def reap_forever(log: Log, figures: Figures) -> NoReturn:
+async def reap_forever(log: Log, figures: Figures, stalls: Stalled) -> NoReturn:
     """Reap three times per lease."""
     while True:
         await asyncio.sleep(log.lease_seconds / 3)
         try:
-            await reap(log, figures)
+            await reap(log, figures, stalls)
         except LogError as error:
             # The next turn tries again; until then readers of orphans wait.
             logger.warning("looking for orphans failed: %s", error)

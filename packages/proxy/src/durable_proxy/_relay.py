@@ -20,6 +20,7 @@ from durable_proxy._lifecycle import Account, Ending, Event, State, advance, sto
 from durable_proxy._messages import find_stop
 from durable_proxy._pipe import Batch, Pipe
 from durable_proxy._presence import Unread
+from durable_proxy._stalled import Stalled
 from durable_proxy._start_request import Limits, StartRequest
 from durable_proxy._upstream import Upstream, UpstreamError
 from durable_proxy._watch import UNWATCHED, Watch
@@ -72,6 +73,7 @@ class Relay:
         claim: Which request to send upstream, and the streams that its answer goes into.
         limits: How much is taken.
         figures: Where it is counted.
+        stalls: Where is noted that the store does not take its end.
         total_seconds: How long all of it may take.
         watch: Looks on.
         clock: Epoch seconds.
@@ -91,6 +93,7 @@ class Relay:
         limits: Limits,
         *,
         figures: Figures,
+        stalls: Stalled,
         total_seconds: float,
         watch: Watch = UNWATCHED,
         clock: Callable[[], float] = time.time,
@@ -100,6 +103,7 @@ class Relay:
         self.stalled = False
         self.ended: Ending | None = None
         self._figures = figures
+        self._stalls = stalls
         self._looking_on = watch
         self._log = log
         self._upstream = upstream
@@ -281,8 +285,9 @@ class Relay:
     async def _write_refused(self) -> None:
         """Write the end of a generation whose bytes the store refused, once it takes writes again.
 
-        What came after the refused bytes is not written: a log has no holes. Until the record is
-        in, readers wait; if this process ends first, the next one ends the generation as orphaned.
+        What came after the refused bytes is not written: a log has no holes. If the record is not
+        in soon, readers are told without it (see `_stalled`); if this process ends first, the next
+        one ends the generation as orphaned.
         """
         self.stalled = True
         ending = Ending(Event.STORE_REFUSED, "the log could not store the whole answer")
@@ -294,9 +299,11 @@ class Relay:
                 self._position = self._position if stream is None else stream.tail
                 await self._write(Batch(None, b"", ending))
             except StorageError:
+                self._stalls.refused(self.paths)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, LAST_RETRY_SECONDS)
             else:
                 break
         self._has_ended(ending)
+        self._stalls.ended(self.paths)
         self.stalled = False

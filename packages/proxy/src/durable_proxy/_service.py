@@ -148,7 +148,7 @@ class Proxy:
             self._leaving = False
             generations = Generations(log, upstream, options.limits, self.figures, self.watcher)
             self._parts = Parts(log, generations, Desk(log))
-            reaping = reap_forever(log, self.figures)
+            reaping = reap_forever(log, self.figures, generations.stalls)
             chores = [asyncio.create_task(reaping, name="durable-proxy reaper")]
             if log.is_shared:
                 presence = Presence(log, generations.runs)
