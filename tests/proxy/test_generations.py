@@ -334,6 +334,26 @@ async def test_the_next_process_ends_what_the_last_one_left(tmp_path: Path) -> N
         assert not elsewhere.closed, "streams that are no generations are left alone"
 
 
+async def test_bytes_that_came_while_an_orphan_was_looked_at_are_before_its_end() -> None:
+    class LateOwner(Log):
+        late = True
+
+        async def transact(self, *operations: object) -> tuple[object, ...]:  # type: ignore[override]
+            reaping = isinstance(operations[0], Append) and operations[0].reaping
+            if reaping and self.late:
+                self.late = False
+                await super().transact(Append(operations[0].path, b" late", owner="gone"))  # type: ignore[attr-defined]
+            return await super().transact(*operations)  # type: ignore[arg-type]
+
+    async with await LateOwner.open("sqlite://") as log:
+        request = start_request("http://127.0.0.1:1/")
+        await _write_generation(log, request, owner="gone", body=b"kept")
+        assert await reap(log, Figures()) == 1
+        assert await data(log, request.paths) == b"kept late"
+        record = await terminal(log, request.paths)
+        assert (record.payload["code"], record.data_position) == (TerminalCode.ORPHANED, 9)
+
+
 async def test_orphans_are_told_by_their_path(log: Log) -> None:
     request = start_request("http://127.0.0.1:1/")
     await _write_generation(log, request, owner="gone")
