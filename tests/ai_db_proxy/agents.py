@@ -144,19 +144,17 @@ class AgentServer:
 
 
 @asynccontextmanager
-async def agent_server() -> AsyncIterator[AgentServer]:
-    """Serve agents on a port of their own."""
-    agents = AgentServer()
-    config = uvicorn.Config(agents, http="httptools", lifespan="off", ws="none", log_config=None)
+async def on_socket(app: Any) -> AsyncIterator[int]:
+    """Serve an application on a port of its own; the port."""
+    config = uvicorn.Config(app, http="httptools", lifespan="off", ws="none", log_config=None)
     config.load()
     protocol: Any = config.http_protocol_class
     state = ServerState()
     server = await asyncio.get_running_loop().create_server(
         lambda: protocol(config=config, server_state=state, app_state={}), LOOPBACK, 0
     )
-    agents.port = server.sockets[0].getsockname()[1]
     try:
-        yield agents
+        yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
         for connection in list(state.connections):
@@ -164,3 +162,12 @@ async def agent_server() -> AsyncIterator[AgentServer]:
         for task in list(state.tasks):
             task.cancel()
         await asyncio.gather(*state.tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def agent_server() -> AsyncIterator[AgentServer]:
+    """Serve agents on a port of their own."""
+    agents = AgentServer()
+    async with on_socket(agents) as port:
+        agents.port = port
+        yield agents

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from durable_ai_db.materialize import MessageRow
-from durable_ai_db.materialize.history import to_messages
+from durable_ai_db.materialize.history import to_messages, to_resume
 from durable_ai_db_proxy._errors import Refusal
 from durable_ai_db_proxy._models import AgentSpec
 from durable_ai_db_proxy._rows import Json, dumps
@@ -92,7 +92,8 @@ def agent_body(spec: AgentSpec, state: SessionState, run: Run) -> Json:
     body = {**spec.body_template, "messages": messages, "stream": True}
     match spec.format:
         case "ag-ui":
-            return _ag_ui(body, run)
+            resume = to_resume(state.messages, messages=history(state, run))
+            return _ag_ui(body, run) | ({"resume": resume} if resume else {})
         case "vercel":
             return {"id": run.session_id, "trigger": "submit-message"} | body
         case _:
