@@ -112,7 +112,8 @@ def open_wheel(file: Path) -> Wheel:
         entry_points = ConfigParser()
         if f"{info}/entry_points.txt" in names:
             entry_points.read_string(archive.read(f"{info}/entry_points.txt").decode())
-    commands = tuple(entry_points["console_scripts"]) if entry_points.sections() else ()
+    named = "console_scripts"
+    commands = tuple(entry_points[named]) if entry_points.has_section(named) else ()
     return Wheel(file, metadata, names, commands)
 
 

@@ -29,6 +29,11 @@ def is_stale(value: Mapping[str, object], now: str, ttl: float) -> bool:
     return value.get("status") != OFFLINE and seconds_between(last, now) > ttl
 
 
+def has_stale(state: SessionState, now: str, ttl: float) -> bool:
+    """Somebody has gone without a word."""
+    return any(is_stale(value, now, ttl) for value in state.presence.values())
+
+
 def seen(state: SessionState, ask: Ask, wanted: Json, ttl: float) -> Decision:
     """Take in a sign of life: ``actorId, actorType, name, status``."""
     value = without_none(wanted) | {"lastSeenAt": ask.now}

@@ -119,10 +119,11 @@ class SessionService:
                     f"there is no message {wanted.at_message_id[:80]!r} to branch off at",
                 )
             count = state.ends_at[wanted.at_message_id]
-        await self.specs.fork(new, session_id)
         forked = self.sessions.get(new)
         if not await self._fork(forked, source, count):
             raise refused(ErrorCode.SESSION_EXISTS, f"there is a session {new!r} already")
+        # After the session is ours: one that is there already gets nobody's keys.
+        await self.specs.fork(new, session_id)
         await forked.refresh()
         offset = forked.offset
         await forked.decide(_decide_session.settle_fork)
@@ -297,7 +298,7 @@ class SessionService:
             await self.log.bury(node)
             logger.warning("node %s is gone: looked after %d sessions", node, len(sessions))
         for session in self.sessions:
-            if session.state.presence:
+            if _presence.has_stale(session.state, now_text(), self.options.presence_seconds):
                 await self._expire(session)
 
     async def _inherit(self, session_id: str, node: str) -> None:
