@@ -150,6 +150,21 @@ async def test_web_pages_may_use_it_where_it_says_so(
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(("options", "status"), [((), 403), (("--insecure",), 404)])
+async def test_without_a_secret_it_answers_what_is_for_this_machine(
+    tmp_path: Path, options: tuple[str, ...], status: int
+) -> None:
+    """A page in a browser of this machine can make its own name lead here."""
+    async with serving(tmp_path, *options) as command:
+        async with httpx2.AsyncClient(trust_env=False, base_url=command.url) as client:
+            for path in ("/v1/stream/x", "/v1/proxy/x", "/api/generations/x"):
+                answer = await client.get(path, headers={"Host": "evil.example"})
+                assert (answer.status_code == 403) is (status == 403), path
+            assert (await client.get("/v1/stream/x")).status_code == 404
+        assert await command.terminate() == 0
+
+
+@pytest.mark.anyio
 async def test_beyond_this_machine_it_takes_a_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from durable_proxy._guard import (
     check_forwarded,
     credentials_of,
     identify,
+    is_for_this_machine,
     permit,
 )
 from durable_transport.protocol import ErrorCode
@@ -135,6 +136,30 @@ def test_on_a_start_authorization_is_the_upstreams(
 def test_without_a_secret_anybody_may_do_everything() -> None:
     assert _who([], access=Access()) == ANYBODY
     assert ANYBODY.rights == SERVICE.rights == ALL_RIGHTS == frozenset(Right)
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("localhost", True),
+        ("LOCALHOST:4000", True),
+        ("127.0.0.1:4000", True),
+        ("127.8.8.8", True),
+        ("[::1]:4000", True),
+        ("evil.example", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("localhost@evil.example", False),
+        ("10.0.0.1", False),
+        ("2130706433", False),
+        ("[::1", False),
+        ("", False),
+    ],
+)
+def test_what_is_addressed_to_this_machine(host: str, *, local: bool) -> None:
+    assert is_for_this_machine([(b"host", host.encode())]) is local
+    assert not is_for_this_machine([])
+    assert not is_for_this_machine([(b"host", b"localhost"), (b"host", host.encode())])
 
 
 def test_with_a_dependency_nobody_is_anybody() -> None:

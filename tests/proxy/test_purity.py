@@ -20,7 +20,8 @@ PURE = {
     "_errors.py": {"collections.abc", "dataclasses", "types"},
     "_figures.py": {"collections", "durable_streams_server.figures"},
     "_guard.py": {
-        *("collections.abc", "dataclasses", "enum", "hashlib", "hmac", "typing", "urllib.parse"),
+        *("collections.abc", "dataclasses", "enum", "hashlib", "hmac", "ipaddress", "re"),
+        *("typing", "urllib.parse"),
     },
     "_headers.py": {"collections.abc", "re"},
     "_http1.py": {"dataclasses", "httptools"},

@@ -109,7 +109,11 @@ def main() -> None:
     "--max-generations", type=int, help="Of one principal on a node; 0: no limit.  [1000]"
 )
 @click.option("--max-readers", type=int, help="Of one principal on a node; 0: no limit.  [10000]")
-@click.option("--insecure", is_flag=True, help="Listen beyond this machine, without any secret.")
+@click.option(
+    "--insecure",
+    is_flag=True,
+    help="Without any secret, listen beyond this machine, and answer whoever gets here.",
+)
 @click.option(
     "--log-format",
     default="text",
@@ -150,7 +154,8 @@ def serve_command(
             ElectricUrl.parse(settings.electric_url)
         configure(log_format, log_level)
         observe = _observer(otel=otel, requests=log_level == "debug")
-        run(lambda: _serve(settings, observe, allow_any_upstream=allow_any_upstream))
+        options = {"allow_any_upstream": allow_any_upstream, "local_only": not insecure}
+        run(lambda: _serve(settings, observe, **options))
     except (SettingsError, PatternError, EgressError, ElectricUrlError, SecretError) as error:
         raise click.UsageError(str(error)) from None
     except (BindError, LogError) as error:
@@ -192,11 +197,14 @@ def _tracing() -> Observe:
     return lambda app: trace(app, tracer)
 
 
-async def _serve(settings: Settings, observe: Observe, *, allow_any_upstream: bool) -> None:
+async def _serve(
+    settings: Settings, observe: Observe, *, allow_any_upstream: bool, local_only: bool
+) -> None:
     # The listener first: a store that is opened is a store whose generations are ended.
     with bind(settings.host, settings.port) as listener:
         async with await Log.open(settings.store, lease_seconds=settings.lease) as log:
             app = _make_app(log, settings, allow_any_upstream=allow_any_upstream)
+            app.state.guard.local_only = local_only
             observe(app)
             # Here and not by the server's lifespan: a failure is said without a traceback.
             async with app.state.proxy.running():

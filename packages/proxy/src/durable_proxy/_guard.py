@@ -8,18 +8,21 @@ A request is allowed by the first of these that holds:
     counts. The service may do everything.
 2.  Its address is signed. That grants reading and stopping one generation, and nothing else.
 3.  The application's own dependency (``authorize=``) lets it in, as somebody with certain rights.
-4.  There is neither a secret nor such a dependency: then anybody may do everything, and the
-    command listens to this machine only.
+4.  There is neither a secret nor such a dependency: then anybody may do everything. The command
+    listens to this machine only then, and wants a ``Host`` that means this machine: a web page can
+    make a name of its own lead here, and a gateway beside us passes on whoever comes.
 
 Whoever may start a generation may read and stop it as well: the answer to a start has its signed
 addresses.
 """
 
 import hmac
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
+from ipaddress import ip_address
 from typing import Self
 from urllib.parse import parse_qsl
 
@@ -29,6 +32,7 @@ from durable_proxy._signing import Signer, Verdict
 from durable_transport.protocol import ErrorCode, ProxyHeader
 
 SHORTEST_SECRET = 16
+_HOST = re.compile(r"(localhost|[0-9.]+|\[[0-9a-f:]+\])(?::[0-9]+)?")
 _FIELDS = 100
 
 _SECRET = ProxyHeader.SECRET.lower().encode()
@@ -230,6 +234,17 @@ def by_address(
     if verdict is Verdict.VALID:
         return Principal(f"address of {subject}", OF_A_SIGNED_ADDRESS)
     return Unknown(_SIGNATURES[verdict])
+
+
+def is_for_this_machine(headers: RawHeaders) -> bool:
+    """The request is addressed to this machine, by a name or address that only it has."""
+    found = _HOST.fullmatch((_single(headers, b"host") or "").lower())
+    if found is None:
+        return False
+    try:
+        return found[1] == "localhost" or ip_address(found[1].strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def permit(principal: Principal, right: Right) -> Refusal | None:

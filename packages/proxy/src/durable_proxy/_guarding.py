@@ -27,6 +27,7 @@ from durable_proxy._guard import (
     by_address,
     credentials_of,
     identify,
+    is_for_this_machine,
     permit,
 )
 from durable_proxy._quota import Quota
@@ -35,6 +36,11 @@ from durable_transport.protocol import ErrorCode, generation_paths, parse_genera
 
 TOO_MANY_READERS = Refusal(
     ErrorCode.TOO_MANY_READERS, "you have as many readers on this node as you may: try again soon"
+)
+NOT_LOCAL = Refusal(
+    ErrorCode.FORBIDDEN,
+    "without a secret the proxy answers what is addressed to localhost: set PROXY_SECRET, or start"
+    " it with --insecure if whoever gets here may do everything",
 )
 NO_ADDRESSES = Refusal(
     ErrorCode.SIGNATURE_INVALID, "this proxy has no secret to sign addresses with: give it one"
@@ -65,6 +71,8 @@ class Guard:
         self._signer = access.signer
         self._address_signer = access.address_signer
         self._url_seconds = url_seconds
+        self.local_only = False
+        """Where anybody may do everything: whoever addresses this machine may."""
         self._clock = clock
 
     async def admit(
@@ -88,6 +96,8 @@ class Guard:
             RefusedError: they may not.
         """
         if self.access.open:
+            if self.local_only and not is_for_this_machine(request.headers.raw):
+                raise RefusedError(NOT_LOCAL)
             return ANYBODY
         if shown is None:
             headers, query = request.headers.raw, request.scope.get("query_string", b"")
