@@ -88,6 +88,7 @@ async def test_two_tabs_press_send_at_once(policy: RunPolicy) -> None:
         if policy is RunPolicy.ENQUEUE:
             first, second = agents.calls["agent"]
             assert len(second.texts) > len(first.texts)
+            assert [role for role, _ in second.texts] == ["user", "assistant", "user"]
 
 
 async def test_several_agents_answer_at_once() -> None:

@@ -9,7 +9,7 @@ from durable_ai_db.materialize.history import to_messages, to_resume
 from durable_ai_db_proxy._errors import Refusal
 from durable_ai_db_proxy._models import AgentSpec
 from durable_ai_db_proxy._rows import Json, dumps
-from durable_ai_db_proxy._run import Run
+from durable_ai_db_proxy._run import Cause, Run
 from durable_ai_db_proxy._state import SessionState
 from durable_proxy.targets import Allowlist, Target, UrlError, parse_url
 from durable_transport.protocol import HOP_BY_HOP_HEADERS, ErrorCode
@@ -109,9 +109,19 @@ def _ag_ui(body: Json, run: Run) -> Json:
 def history(state: SessionState, run: Run) -> list[MessageRow]:
     """The messages that a run knows of: all but what others are just saying."""
     speaking = {one.message_id for one in state.open_runs()} | {run.message_id}
-    return [
+    known = [
         message
         for message in state.messages.timeline()
         if message.id not in speaking
         and (message.is_complete or message.id not in state.messages.active_generations)
     ]
+    return _asked_last(known, run) if run.cause is Cause.MESSAGE else known
+
+
+def _asked_last(known: list[MessageRow], run: Run) -> list[MessageRow]:
+    """A message that waited stands behind what the agent said meanwhile to those before it."""
+    ids = [one.id for one in known]
+    own = [place for place, one in enumerate(known) if one.actor_id == run.agent_id]
+    if not own or run.trigger not in ids or (asked := ids.index(run.trigger)) > own[-1]:
+        return known
+    return [*known[:asked], *known[asked + 1 : own[-1] + 1], known[asked], *known[own[-1] + 1 :]]

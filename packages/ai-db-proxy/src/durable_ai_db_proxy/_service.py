@@ -294,7 +294,13 @@ class SessionService:
         """End what nodes that are gone have left, start what they had not, note who has left."""
         for node, sessions in await self.log.lost():
             for session_id in sessions:
-                await self._inherit(session_id, node)
+                try:
+                    await self._inherit(session_id, node)
+                except LogUnavailableError:
+                    raise  # nothing is buried, and the next turn tries again
+                except Exception:
+                    # A defect that has to do with one session must not keep all others waiting.
+                    logger.exception("session %s cannot be looked after", session_id)
             await self.log.bury(node)
             logger.warning("node %s is gone: looked after %d sessions", node, len(sessions))
         for session in self.sessions:
