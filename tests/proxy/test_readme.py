@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from durable_proxy._cli import serve_command
+from durable_proxy._cli._serve import serve_command
 from durable_proxy._errors import STATUS
 from durable_proxy._settings import Settings
 from proxy.harness import UNIT, served

@@ -1,18 +1,13 @@
 """``durable-streams doctor``."""
 
 import asyncio
-import json
-import sys
-from dataclasses import asdict
 
 import click
 
-from durable_streams_server._cli._diagnosis import Finding, Level
 from durable_streams_server._cli._examine import examine
+from durable_streams_server._cli._findings import tell_findings
 from durable_streams_server._cli._options import AS_JSON, WHERE, Seconds, all_headers, http_options
 from durable_streams_server._cli._where import Served, locate
-
-EXIT_ILL = 1
 
 
 @click.command("doctor")
@@ -37,12 +32,4 @@ def doctor_command(
     if not isinstance(place, Served) or name is not None:
         raise click.UsageError("give the URL of a server: http://HOST:PORT")
     findings = asyncio.run(examine(place.streams, all_headers(token, headers), idle=idle))
-    for finding in findings:
-        click.echo(json.dumps(asdict(finding)) if as_json else _text(finding))
-    if any(finding.level is Level.FAIL for finding in findings):
-        sys.exit(EXIT_ILL)
-
-
-def _text(finding: Finding) -> str:
-    line = f"{finding.level:<5} {finding.check:<14} {finding.text}"
-    return f"{line}\n{'':<20} -> {finding.remedy}" if finding.remedy else line
+    tell_findings(findings, as_json=as_json)

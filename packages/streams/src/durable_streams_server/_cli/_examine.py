@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from email.utils import parsedate_to_datetime
+from typing import Protocol
 from uuid import uuid4
 
 import httpx2
@@ -63,7 +64,7 @@ async def examine(
         try:
             async with _stream(http, streams, findings) as url:
                 findings += await _ordinary(http, url)
-                findings += of_trial(await _trial(http, url, interval))
+                findings += of_trial(await trial(http, url, interval, _Appending(http, url)))
             if idle:
                 async with _stream(http, streams, findings) as url:
                     watches = [_watch(http, url, mode, idle) for mode in ("sse", "long-poll")]
@@ -96,9 +97,9 @@ async def _stream(
 
 async def _ordinary(http: httpx2.AsyncClient, url: str) -> list[Finding]:
     answer = await http.get(url, params={"offset": "-1"}, headers={"Origin": ORIGIN})
-    head = _head(answer)
+    head = head_of(answer)
     now = time.time()
-    return [*of_catch_up(head), of_clock(_date(head.headers.get("date")), now)]
+    return [*of_catch_up(head), of_clock(date_of(head.headers.get("date")), now)]
 
 
 # --------------------------------------------------------------------------- live
@@ -127,8 +128,47 @@ class _Ear:
                 self.has_all.set()
 
 
-async def _trial(http: httpx2.AsyncClient, url: str, interval: float) -> Trial:
-    ears = [_Ear(mode) for mode in MODES]
+class Talker(Protocol):
+    """Makes the events of a trial."""
+
+    async def append(self, number: int) -> None:
+        """Make the event ``event-NUMBER;`` and a line end."""
+
+    async def close(self) -> None:
+        """Make no more, so that every live answer ends."""
+
+
+class _Appending:
+    """Appends them to the stream."""
+
+    def __init__(self, http: httpx2.AsyncClient, url: str) -> None:
+        self._http = http
+        self._url = url
+
+    async def append(self, number: int) -> None:
+        await self._http.post(self._url, content=b"event-%d;\n" % number, headers=_TEXT)
+
+    async def close(self) -> None:
+        await self._http.post(self._url, headers=[(StreamHeader.CLOSED, "true")])
+
+
+async def trial(
+    http: httpx2.AsyncClient,
+    url: str,
+    interval: float,
+    talker: Talker,
+    modes: Sequence[str] = MODES,
+) -> Trial:
+    """Have events made, and see who hears of them in each live mode.
+
+    Args:
+        http: Asks.
+        url: Of the stream.
+        interval: Seconds between two events.
+        talker: Makes them.
+        modes: Live modes; events of a stream that is no text cannot be read.
+    """
+    ears = [_Ear(mode) for mode in modes]
     listeners = [asyncio.create_task(_listen(http, url, ear)) for ear in ears]
     try:
         # A reader whose answer is held back never tells that it is there: do not wait for it long.
@@ -136,11 +176,11 @@ async def _trial(http: httpx2.AsyncClient, url: str, interval: float) -> Trial:
         sent = {}
         for number in range(EVENTS):
             sent[number] = time.monotonic()
-            await http.post(url, content=b"event-%d;\n" % number, headers=_TEXT)
+            await talker.append(number)
             await asyncio.sleep(interval)
         await _all_set([ear.has_all for ear in ears])
         closed_at = time.monotonic()
-        await http.post(url, headers=[(StreamHeader.CLOSED, "true")])
+        await talker.close()
         await asyncio.wait(listeners, timeout=2 * GRACE_SECONDS)
     finally:
         for listener in listeners:
@@ -166,7 +206,7 @@ async def _listen(http: httpx2.AsyncClient, url: str, ear: _Ear) -> None:
             if ear.mode == "long-poll":
                 ear.is_open.set()  # its answer comes with the first event
             async with http.stream("GET", url, params=query) as answer:
-                ear.head = ear.head or _head(answer)
+                ear.head = ear.head or head_of(answer)
                 ear.is_open.set()
                 await ear.hear(answer)
             ended = (
@@ -206,11 +246,13 @@ async def _watch(http: httpx2.AsyncClient, url: str, mode: str, patience: float)
 # --------------------------------------------------------------------------- words
 
 
-def _head(answer: httpx2.Response) -> Head:
+def head_of(answer: httpx2.Response) -> Head:
+    """What is judged of an answer besides its body."""
     return Head(answer.status_code, answer.http_version, {**answer.headers})
 
 
-def _date(text: str | None) -> float | None:
+def date_of(text: str | None) -> float | None:
+    """The time of a ``Date``, in epoch seconds."""
     try:
         return None if text is None else parsedate_to_datetime(text).timestamp()
     except ValueError:

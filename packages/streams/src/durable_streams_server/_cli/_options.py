@@ -10,6 +10,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 WHERE = click.argument("where", metavar="URL")
 PATH = click.argument("path", metavar="[PATH]", required=False)
+HEADERS = click.option(
+    "-H",
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="Sent with each request; may be given several times.",
+)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="JSON, for scripts.")
 
 
@@ -33,15 +41,7 @@ def http_options(command: F) -> F:
         show_envvar=True,
         help="The server's admin token.",
     )
-    header = click.option(
-        "-H",
-        "--header",
-        "headers",
-        multiple=True,
-        metavar="'NAME: VALUE'",
-        help="Sent with each request; may be given several times.",
-    )
-    return token(header(command))
+    return token(HEADERS(command))
 
 
 def all_headers(token: str | None, headers: Sequence[str]) -> list[tuple[str, str]]:

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import click
 import httpx2
 
-from durable_streams_server._cli._errors import CommandError, NoStreamError
+from durable_streams_server._cli._errors import CommandError, NoStreamError, remark
 from durable_streams_server._cli._piece import Piece
 from durable_streams_server._cli._where import Served
 from durable_transport.protocol import StreamHeader
@@ -20,22 +19,32 @@ LONG_POLL_SECONDS = 120.0
 """Longer than servers wait: an answer that takes longer is none."""
 RETRY_SECONDS = 1.0
 _MISSING = (404, 410)
+REMEDY = "Say --token, or set DURABLE_STREAMS_ADMIN_TOKEN"
 
 
 @contextmanager
-def client(headers: Sequence[tuple[str, str]]) -> Iterator[httpx2.Client]:
-    """A client that sends these headers."""
+def client(
+    headers: Sequence[tuple[str, str]], query: Sequence[tuple[str, str]] = ()
+) -> Iterator[httpx2.Client]:
+    """A client that sends these headers, and this query."""
     timeout = httpx2.Timeout(LONG_POLL_SECONDS, connect=CONNECT_SECONDS)
-    with httpx2.Client(headers=list(headers), timeout=timeout, follow_redirects=False) as http:
+    with httpx2.Client(
+        headers=list(headers), params=list(query), timeout=timeout, follow_redirects=False
+    ) as http:
         yield http
 
 
 class ServedStreams:
-    """See `Streams`."""
+    """See `Streams`.
 
-    def __init__(self, place: Served, http: httpx2.Client) -> None:
+    Args:
+        remedy: What to do when the server refuses.
+    """
+
+    def __init__(self, place: Served, http: httpx2.Client, *, remedy: str = REMEDY) -> None:
         self._place = place
         self._http = http
+        self._remedy = remedy
 
     def every(self, prefix: str) -> Iterator[dict[str, Any]]:
         """See `Streams.every`."""
@@ -52,7 +61,7 @@ class ServedStreams:
 
     def delete(self, path: str) -> None:
         """See `Streams.delete`."""
-        self._checked(self._ask("DELETE", self._url(path), {}), path)
+        self.checked(self.ask("DELETE", self._url(path), {}), f"stream {path}")
 
     def read(self, path: str, offset: str, *, follow: bool) -> Iterator[Piece]:
         """See `Streams.read`."""
@@ -76,16 +85,16 @@ class ServedStreams:
         told = False
         while True:
             try:
-                answer = self._ask("GET", self._url(path), query)
+                answer = self.ask("GET", self._url(path), query)
                 if not (retry and answer.is_server_error):
-                    return self._checked(answer, path)
+                    return self.checked(answer, f"stream {path}")
                 problem = f"the server answers {answer.status_code}"
             except CommandError as error:
                 if not retry or isinstance(error, NoStreamError) or not _is_transport(error):
                     raise
                 problem = error.message
             if not told:
-                click.echo(f"durable-streams: {problem}; trying again", err=True)
+                remark(f"{problem}; trying again")
                 told = True
             time.sleep(RETRY_SECONDS)
 
@@ -93,34 +102,43 @@ class ServedStreams:
         return f"{self._place.streams}/{path}"
 
     def _admin(self, path: str, query: dict[str, str]) -> dict[str, Any]:
-        answer = self._ask("GET", self._place.base + path, query)
+        answer = self.ask("GET", self._place.base + path, query)
         is_json = answer.headers.get("content-type", "").startswith("application/json")
         if answer.status_code == httpx2.codes.NOT_FOUND and _code(answer) != "stream_not_found":
             raise CommandError(
                 f"{self._place.base} tells nobody about its streams: it was started with"
                 f" --no-admin, listens beyond its machine without --admin-token, or is not ours"
             )
-        self._checked(answer, path.removeprefix("/_admin/streams/"))
+        self.checked(answer, f"stream {path.removeprefix('/_admin/streams/')}")
         if not is_json:
             raise CommandError(f"{self._place.base} answers, but is no server of ours")
         told: dict[str, Any] = answer.json()
         return told
 
-    def _checked(self, answer: httpx2.Response, path: str) -> httpx2.Response:
+    def checked(self, answer: httpx2.Response, what: str) -> httpx2.Response:
+        """The answer if it is a good one; ``what`` is asked for.
+
+        Raises:
+            CommandError: it is none.
+        """
         if answer.is_success:
             return answer
         if answer.status_code in _MISSING:
-            raise NoStreamError(f"there is no stream {path}")
+            raise NoStreamError(f"there is no {what}")
         if answer.status_code in (401, 403):
-            raise CommandError(
-                f"{self._place.base} refuses: {_message(answer)}. Say --token, or set"
-                f" DURABLE_STREAMS_ADMIN_TOKEN"
-            )
+            raise CommandError(f"{self._place.base} refuses: {_message(answer)}. {self._remedy}")
         raise CommandError(f"{self._place.base} answers {answer.status_code}: {_message(answer)}")
 
-    def _ask(self, method: str, url: str, query: dict[str, str]) -> httpx2.Response:
+    def ask(
+        self, method: str, url: str, query: dict[str, str], body: dict[str, Any] | None = None
+    ) -> httpx2.Response:
+        """The answer to a request, whatever it is.
+
+        Raises:
+            CommandError: there is none.
+        """
         try:
-            return self._http.request(method, url, params=query or None)
+            return self._http.request(method, url, params=query, json=body)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             reason = str(error) or type(error).__name__
             raise CommandError(f"{self._place.base} cannot be reached: {reason}") from error

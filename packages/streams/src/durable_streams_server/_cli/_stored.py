@@ -21,10 +21,11 @@ READ_BYTES = 1024 * 1024
 
 
 @contextmanager
-def stored(url: str, *, create: bool = False) -> Iterator[Store]:
+def stored(url: str, *, create: bool = False, port: int = 3001) -> Iterator[Store]:
     """The open store of a URL; every error of a store becomes a command's.
 
     Only with ``create`` a file that is not there becomes a new store: elsewhere it is a slip.
+    ``port`` is where servers of such stores listen by default.
     """
     scheme, _, file = url.partition(":///")
     if not create and scheme == "sqlite" and file and not Path(file).is_file():
@@ -38,7 +39,7 @@ def stored(url: str, *, create: bool = False) -> Iterator[Store]:
     except StoreLockedError as error:
         raise CommandError(
             f"{error.file} is in use by {error.owner}. Ask that server instead, by its URL:"
-            f" http://127.0.0.1:3001 if it listens where servers do by default"
+            f" http://127.0.0.1:{port} if it listens where servers do by default"
         ) from error
     except LogError as error:
         raise CommandError(str(error)) from error
@@ -52,10 +53,14 @@ class StoredStreams:
 
     def every(self, prefix: str) -> Iterator[dict[str, Any]]:
         """See `Streams.every`."""
+        return map(describe, self.infos(prefix))
+
+    def infos(self, prefix: str) -> Iterator[StreamInfo]:
+        """The streams themselves, in order."""
         after, more = "", True
         while more:
             page = self._store.list_streams(prefix, after, PAGE_LENGTH, time.time())
-            yield from map(describe, page)
+            yield from page
             more = len(page) == PAGE_LENGTH
             after = page[-1].path if page else ""
 

@@ -1,4 +1,4 @@
-"""``durable-proxy``: the proxy as a command."""
+"""``durable-proxy serve``: the proxy as a command."""
 
 import logging
 import sys
@@ -42,13 +42,7 @@ NOTHING_ALLOWED = (
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="durable-proxy")
-def main() -> None:
-    """A proxy that writes streaming HTTP answers to a durable log while they are generated."""
-
-
-@main.command("serve")
+@click.command("serve")
 @click.option("--host", help="Address to listen on.  [PROXY_HOST; 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="0: any.  [PROXY_PORT; 4000]")
 @click.option(
