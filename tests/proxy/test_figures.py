@@ -11,6 +11,7 @@ import pytest
 from durable_proxy import Limits
 from durable_proxy._figures import Figures, resumes
 from durable_proxy._reaper import reap
+from durable_proxy._stalled import Stalled
 from durable_streams_server import Create, Delete, Heartbeat, Log
 from durable_transport.protocol import generation_paths
 from proxy import harness
@@ -161,7 +162,7 @@ async def test_a_lost_lease_and_an_orphan_are_counted(log: Log) -> None:
     await log.transact(
         Create(paths.control, "application/json", owner="gone"), Create(paths.data, owner="gone")
     )
-    await reap(log, counted)
+    await reap(log, counted, Stalled(log))
     assert counted.orphans_ended == 1
     assert counted.ended == {"orphaned": 1}
 

@@ -12,7 +12,9 @@ from durable_proxy._errors import Refusal
 from durable_proxy._figures import Figures
 from durable_proxy._generations import LOST, SHUTTING_DOWN
 from durable_proxy._lifecycle import Account, Ending, Event
-from durable_proxy._reaper import orphaned_generations, reap
+from durable_proxy._reaper import reap
+from durable_proxy._stalled import Stalled
+from durable_proxy._status import by_generation
 from durable_streams_server import Append, Create, Created, Log
 from durable_transport.protocol import ErrorCode, Rejected, TerminalCode
 from proxy.harness import UNIT, control, data, eventually, generations, start_request, terminal
@@ -307,7 +309,7 @@ async def test_a_generation_that_is_taken_away_stops_and_writes_nothing_more(log
 async def test_the_reaper_leaves_what_has_a_living_owner(log: Log) -> None:
     request = start_request("http://127.0.0.1:1/")
     await _write_generation(log, request, owner=log.node_id, body=b"mine")
-    assert await reap(log, Figures()) == 0
+    assert await reap(log, Figures(), Stalled(log)) == 0
     stream = await log.stat(request.paths.data)
     assert stream is not None
     assert not stream.closed
@@ -318,12 +320,12 @@ async def test_the_next_process_ends_what_the_last_one_left(tmp_path: Path) -> N
     requests = [start_request("http://127.0.0.1:1/") for _ in range(3)]
     for round_ in range(3):
         async with await Log.open(store) as log:
-            assert await reap(log, Figures()) == (0 if round_ == 0 else 1)
-            assert await reap(log, Figures()) == 0
+            assert await reap(log, Figures(), Stalled(log)) == (0 if round_ == 0 else 1)
+            assert await reap(log, Figures(), Stalled(log)) == 0
             await _write_generation(log, requests[round_], owner=log.node_id, body=b"kept")
             await log.transact(Create("elsewhere/stream", owner=log.node_id))
     async with await Log.open(store) as log:
-        assert await reap(log, Figures()) == 1
+        assert await reap(log, Figures(), Stalled(log)) == 1
         for request in requests:
             assert await data(log, request.paths) == b"kept"
             record = await terminal(log, request.paths)
@@ -348,7 +350,7 @@ async def test_bytes_that_came_while_an_orphan_was_looked_at_are_before_its_end(
     async with await LateOwner.open("sqlite://") as log:
         request = start_request("http://127.0.0.1:1/")
         await _write_generation(log, request, owner="gone", body=b"kept")
-        assert await reap(log, Figures()) == 1
+        assert await reap(log, Figures(), Stalled(log)) == 1
         assert await data(log, request.paths) == b"kept late"
         record = await terminal(log, request.paths)
         assert (record.payload["code"], record.data_position) == (TerminalCode.ORPHANED, 9)
@@ -357,7 +359,7 @@ async def test_bytes_that_came_while_an_orphan_was_looked_at_are_before_its_end(
 async def test_orphans_are_told_by_their_path(log: Log) -> None:
     request = start_request("http://127.0.0.1:1/")
     await _write_generation(log, request, owner="gone")
-    found = orphaned_generations(await log.owned())
+    found = by_generation(await log.owned())
     assert list(found) == [request.paths]
     (streams,) = found.values()
     assert {kind: stream.path for kind, stream in streams.items()} == {

@@ -1,8 +1,7 @@
-"""What one sees of a running proxy: its figures, and the inspector's page."""
+"""What Prometheus is told of a running proxy."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
@@ -27,23 +26,19 @@ def observing_routes(proxy: Proxy, guard: Guard, responses: Sequence[int]) -> AP
         responses: Answers of the streams' surface, by the first digit of their status.
     """
     router = APIRouter()
-    uptime = partial(_since, time.monotonic(), time.monotonic)
+    started = time.monotonic()
 
     @router.get("/metrics", dependencies=[Depends(guard.may(Right.LIST))])
     async def metrics(request: Request) -> Response:
         """Give the figures of this node, for Prometheus."""
         found = [
             *_of_proxy(proxy.figures, proxy.parts.generations.active),
-            *await log_metrics(proxy.parts.log, responses, uptime()),
+            *await log_metrics(proxy.parts.log, responses, time.monotonic() - started),
         ]
         body, content_type = await render_metrics(found, request.headers.get("accept", ""))
         return Response(body, headers=ALWAYS | {"Content-Type": content_type})
 
     return router
-
-
-def _since(started: float, clock: Callable[[], float]) -> float:
-    return clock() - started
 
 
 def _of_proxy(figures: Figures, active: int) -> Iterator[Metric]:

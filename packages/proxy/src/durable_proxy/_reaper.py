@@ -9,13 +9,13 @@ it when the owner turns out to be alive; and an owner that comes back finds its 
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
 from typing import NoReturn
 
 from durable_proxy._figures import Figures
 from durable_proxy._lifecycle import TERMINAL_STATES, Account, Ending, Event, State, stopped_by
 from durable_proxy._messages import find_stop
 from durable_proxy._stalled import Stalled
+from durable_proxy._status import Streams, by_generation
 from durable_streams_server import (
     Append,
     Expected,
@@ -28,7 +28,7 @@ from durable_streams_server import (
     StreamNotFoundError,
     json_record,
 )
-from durable_transport.protocol import GenerationPaths, parse_generation_path
+from durable_transport.protocol import GenerationPaths
 
 ORPHANED = Ending(Event.OWNER_GONE, "the proxy that relayed this answer is gone")
 
@@ -38,19 +38,7 @@ ATTEMPTS = 5
 logger = logging.getLogger("durable_proxy")
 
 
-def orphaned_generations(
-    orphans: Iterable[StreamInfo],
-) -> dict[GenerationPaths, dict[str, StreamInfo]]:
-    """Open streams without a living owner, by generation and kind (``data``, ``control``)."""
-    found: dict[GenerationPaths, dict[str, StreamInfo]] = {}
-    for stream in orphans:
-        if parsed := parse_generation_path(stream.path):
-            paths, kind = parsed
-            found.setdefault(paths, {})[kind] = stream
-    return found
-
-
-async def reap(log: Log, figures: Figures, stalls: Stalled | None = None) -> int:
+async def reap(log: Log, figures: Figures, stalls: Stalled) -> int:
     """End every generation whose owner is gone; how many that were.
 
     Raises:
@@ -58,16 +46,14 @@ async def reap(log: Log, figures: Figures, stalls: Stalled | None = None) -> int
     """
     orphans = [stream for stream in await log.orphans() if stream.owner != log.node_id]
     ended, failed = 0, False
-    for paths, streams in orphaned_generations(orphans).items():
+    for paths, streams in by_generation(orphans).items():
         try:
             state = await _end(log, paths, streams)
         except StorageError:
-            if stalls is not None:
-                stalls.refused(paths)
+            stalls.refused(paths)
             failed = True
             continue
-        if stalls is not None:
-            stalls.ended(paths)
+        stalls.ended(paths)
         if state is not None:
             ended += 1
             figures.orphans_ended += 1
@@ -78,7 +64,7 @@ async def reap(log: Log, figures: Figures, stalls: Stalled | None = None) -> int
     return ended
 
 
-async def _end(log: Log, paths: GenerationPaths, streams: dict[str, StreamInfo]) -> State | None:
+async def _end(log: Log, paths: GenerationPaths, streams: Streams) -> State | None:
     """Write the last record of a generation; None when that is not to be done, or not yet."""
     for _ in range(ATTEMPTS):
         control = streams.get("control")
@@ -101,7 +87,7 @@ def _newest(stream: StreamInfo, changed: list[StreamInfo]) -> StreamInfo:
 
 
 async def _last_rites(
-    log: Log, paths: GenerationPaths, streams: dict[str, StreamInfo], ending: Ending
+    log: Log, paths: GenerationPaths, streams: Streams, ending: Ending
 ) -> list[Operation]:
     operations: list[Operation] = []
     data, control = streams.get("data"), streams.get("control")

@@ -139,14 +139,14 @@ class Proxy:
     async def _running(self, log: Log) -> AsyncIterator[None]:
         if self.watcher is not None:
             self.watcher.opened(log)
-        if ended := await reap(log, self.figures):
-            logger.warning("ended %d generations that the last process left behind", ended)
         options = self.options
         async with open_upstream(
             options.timeouts, tls=options.tls, egress=options.egress
         ) as upstream:
             self._leaving = False
             generations = Generations(log, upstream, options.limits, self.figures, self.watcher)
+            if ended := await reap(log, self.figures, generations.stalls):
+                logger.warning("ended %d generations that the last process left behind", ended)
             self._parts = Parts(log, generations, Desk(log))
             reaping = reap_forever(log, self.figures, generations.stalls)
             chores = [asyncio.create_task(reaping, name="durable-proxy reaper")]

@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
-from durable_proxy._shape_request import After, Beginning, Kind, ShapeRequest, Start, Tail
+from durable_proxy._shape_request import After, Beginning, ShapeRequest, Start, Tail
 from durable_proxy._shapes import NotOursError, Pair, Part, Row, Shape, read_rows
+from durable_proxy._status import by_generation, ids_of
 from durable_streams_server import (
     Chunk,
     Log,
@@ -23,7 +24,7 @@ from durable_streams_server import (
     StreamInfo,
     StreamNotFoundError,
 )
-from durable_transport.protocol import generation_paths, parse_generation_path
+from durable_transport.protocol import generation_paths
 
 BATCH_BYTES = 1024 * 1024
 """About so much of the log is in one answer."""
@@ -258,14 +259,9 @@ class ShapeReading:
 
 def _pairs(streams: list[StreamInfo]) -> list[Pair]:
     """Generations of which both streams are there: they are made, and removed, as one."""
-    found: dict[str, dict[str, StreamInfo]] = {}
-    for stream in streams:
-        parsed = parse_generation_path(stream.path)
-        if parsed is not None and not stream.deleted:
-            paths, kind = parsed
-            found.setdefault(paths.data, {})[kind] = stream
+    found = by_generation(stream for stream in streams if not stream.deleted)
     return [
-        Pair(UUID(data.split("/")[2]), both[Kind.DATA], both[Kind.CONTROL])
-        for data, both in found.items()
+        Pair(ids_of(paths)[1], both["data"], both["control"])
+        for paths, both in found.items()
         if len(both) == 2  # noqa: PLR2004 - data and control
     ]
