@@ -174,6 +174,31 @@ async def test_readers_are_told_when_the_store_stays_full(monkeypatch: pytest.Mo
                 assert answer.headers["stream-closed"] == "true"
 
 
+async def test_readers_by_the_proxy_protocol_are_told_so_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("durable_proxy._stalled.PATIENCE_SECONDS", 0.3 * UNIT)
+    monkeypatch.setattr("durable_proxy._relay.LAST_RETRY_SECONDS", 0.1 * UNIT)
+    monkeypatch.setattr("durable_proxy._service.FAREWELL_SECONDS", 0)
+    async with await FailingLog.open("sqlite://") as log:
+        log.refusals = frozenset(range(1, 100_000))
+
+        async def script(wire: Wire) -> None:
+            await _one_part_per_commit(wire, log)
+
+        async with upstream(script) as up, served(log, drain_seconds=0) as proxy:
+            headers = {"Upstream-URL": up.url, "Upstream-Method": "POST"}
+            created = await proxy.client.post("/v1/proxy", headers=headers, content=b"{}")
+            address = created.headers["location"]
+            stored = (await proxy.client.get(f"{address}&offset=-1")).headers["stream-next-offset"]
+
+            async def is_told() -> bool:
+                read = await proxy.client.get(f"{address}&offset={stored}&live=long-poll")
+                return read.status_code == 503 and "generation_stalled" in read.text
+
+            await eventually(is_told)
+
+
 async def test_over_http_an_outage_is_a_503_without_its_text(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
