@@ -18,7 +18,8 @@ from durable_transport.protocol import ErrorCode
 
 ALWAYS = {"x-accel-buffering": "no", "x-content-type-options": "nosniff"}
 UNREACHABLE = Refusal(ErrorCode.UPSTREAM_UNREACHABLE, "Electric does not answer")
-_REDIRECTS = range(300, 304)
+_REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
+"""Their ``Location`` may have the secret in it."""
 
 logger = logging.getLogger("durable_proxy")
 
