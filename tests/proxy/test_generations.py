@@ -259,6 +259,27 @@ async def test_a_generation_that_is_claimed_after_the_time_was_up_ends_at_once()
         assert isinstance(await starting, Refusal)
 
 
+async def test_who_waits_for_a_claim_that_never_ends_is_told_of_the_shutdown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("durable_proxy._generations.LAST_WRITE_SECONDS", 0.05)
+
+    class StuckLog(Log):
+        asked = asyncio.Event()
+
+        async def transact(self, *operations: object) -> tuple[object, ...]:  # type: ignore[override]
+            if isinstance(operations[0], Create):
+                self.asked.set()
+                await asyncio.sleep(60 * UNIT)
+            return await super().transact(*operations)  # type: ignore[arg-type]
+
+    async with await StuckLog.open("sqlite://") as log, generations(log) as running:
+        starting = asyncio.create_task(running.start(start_request("http://127.0.0.1:9")))
+        await log.asked.wait()
+        await running.drain(0)
+        assert await starting == SHUTTING_DOWN
+
+
 async def test_whoever_comes_after_the_log_was_closed_is_told_of_the_shutdown() -> None:
     async with await Log.open("sqlite://") as log, generations(log) as running:
         await log.close()

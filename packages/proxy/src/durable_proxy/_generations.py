@@ -173,6 +173,7 @@ class Generations:
         claimed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         task = self._spawn(self._claim_and_run(request, claimed))
         task.add_done_callback(lambda _: give_back())
+        task.add_done_callback(lambda _: _give_up(claimed))
         await claimed
 
     async def _claim_and_run(self, request: StartRequest, claimed: asyncio.Future[None]) -> None:
@@ -181,9 +182,6 @@ class Generations:
         except Exception as error:
             if not claimed.done():
                 claimed.set_exception(error)
-            raise
-        except asyncio.CancelledError:
-            claimed.cancel()
             raise
         if not claimed.done():
             claimed.set_result(None)
@@ -314,6 +312,12 @@ class Generations:
                 relay = self._relays.get(paths)
                 if relay is not None and relay.stalled:
                     return STALLED
+
+
+def _give_up(claimed: asyncio.Future[None]) -> None:
+    """Tell who still waits for a claim: a shutdown may cancel its task before its first step."""
+    if not claimed.done():
+        claimed.set_exception(LogClosedError())
 
 
 def _claimed_by(request: StartRequest, outcomes: tuple[Outcome, ...]) -> Claim | None:
