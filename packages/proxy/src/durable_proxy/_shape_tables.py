@@ -31,8 +31,8 @@ WAIT_SECONDS = 5.0
 """How long one look at a generation waits for more."""
 LAST_SECONDS = 2.0
 """How long a shutdown waits for what is being copied."""
-PAUSE_SECONDS = 0.5
-"""Before a copy that failed goes on."""
+FIRST_PAUSE_SECONDS = 0.5
+"""Before a copy that failed goes on; each next one is twice as long, up to `LOOK_SECONDS`."""
 
 SCHEMA = """
 SELECT pg_advisory_xact_lock(5121839460127);
@@ -269,23 +269,25 @@ class ShapeTables:
 
     async def _copy(self, key: Key) -> None:
         """Copy a generation until it ends, or somebody else does it; it goes on after failures."""
+        pause = FIRST_PAUSE_SECONDS
         while not self._log.leaving:
             try:
                 places = await self._log.control(lambda connection: _places(connection, key))
                 if places is not None:
                     await self._copy_both(key, *places)
             except MustRefetchError:
-                await asyncio.sleep(PAUSE_SECONDS)
-                continue
+                pass  # begun anew
             except LogError as error:
                 logger.warning("%s: copying failed, and goes on: %s", key.request, error)
-                await asyncio.sleep(PAUSE_SECONDS)
-                continue
             except _OvertakenError:
-                pass
+                return
             except Exception:
                 logger.exception("%s: copying failed", key.request)
-            return
+                return
+            else:
+                return
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LOOK_SECONDS)
 
     async def _copy_both(self, key: Key, data: Place, control: Place) -> None:
         try:
