@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 from durable_proxy._errors import Refusal, RefusedError
+from durable_proxy._start_request import uuid_of
 from durable_transport.protocol import ErrorCode, generation_paths
 
 MAX_PARAMETERS = 64
@@ -28,7 +29,6 @@ PROTOCOL_PARAMETERS = frozenset(
 SUBSET_PREFIX = "subset__"
 """Of parameters that ask for a part of the rows, within what the shape has."""
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _OFFSET = re.compile(r"[0-9]{1,19}_(?:[0-9]{1,19}|inf)")
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
@@ -204,9 +204,9 @@ def _check_rows_are_ours(kind: Kind, given: Mapping[str, str]) -> None:
 
 
 def _uuid(name: str, text: str) -> UUID:
-    if not _UUID.fullmatch(text):
+    if (found := uuid_of(text)) is None:
         raise _refuse(f"{name} has to be a UUID", ErrorCode.INVALID_ID)
-    return UUID(text)
+    return found
 
 
 def _start(given: Mapping[str, str]) -> Start:

@@ -136,12 +136,17 @@ def parse_id(text: str) -> UUID:
     Raises:
         RefusedError: it is no UUID.
     """
-    # UUID() alone also takes braces, "urn:uuid:" and hyphens anywhere.
-    if _UUID.fullmatch(text):
-        return UUID(text)
+    if (found := uuid_of(text)) is not None:
+        return found
     raise _refused(
         ErrorCode.INVALID_ID, "session and request ids are UUIDs: POST /api/{session}/{request}"
     )
+
+
+def uuid_of(text: str) -> UUID | None:
+    """A UUID in its usual form."""
+    # UUID() alone also takes braces, "urn:uuid:" and hyphens anywhere.
+    return UUID(text) if _UUID.fullmatch(text) else None
 
 
 def _check_headers(headers: RawHeaders, limits: Limits) -> None:
