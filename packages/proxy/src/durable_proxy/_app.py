@@ -26,7 +26,7 @@ from durable_proxy._desk_routes import desk_routes
 from durable_proxy._egress import Egress
 from durable_proxy._electric import ElectricShapes
 from durable_proxy._electric_url import ElectricUrl
-from durable_proxy._errors import Refusal, RefusedError
+from durable_proxy._errors import LOG_FAILED, Refusal, RefusedError
 from durable_proxy._guard import Access, Right, Secrets, check_forwarded
 from durable_proxy._guarding import Guard, GuardedStreams
 from durable_proxy._hot_paths import STREAMS_PREFIX, Handler, HotPaths
@@ -106,8 +106,8 @@ def create_app(
     """The proxy as an ASGI application; ``app.state.proxy`` is its `Proxy`.
 
     Args:
-        store: ``sqlite:///FILE``, or a `Log` that the caller opened and will close. (Its
-            readers are sent home when the application ends.)
+        store: ``sqlite:///FILE``, ``postgresql://...``, or a `Log` that the caller opened and
+            will close. (Its readers are sent home when the application ends.)
         allow: Upstream patterns, ``scheme://host[:port]/path``; nothing else is called.
         allow_any_upstream: Anything is called, at any address: for development.
         cors_origins: Web pages that may use the proxy and read what it has stored, by origin,
@@ -469,8 +469,7 @@ def _methods_of(request: Request) -> str:
 
 async def _on_log(request: Request, error: Exception) -> Response:
     logger.error("%s: the log failed: %s", request.url.path, error)
-    message = "the log cannot be used at the moment"
-    return refuse(Refusal(ErrorCode.STORAGE_UNAVAILABLE, message))
+    return refuse(LOG_FAILED)
 
 
 async def _on_defect(_request: Request, _error: Exception) -> Response:

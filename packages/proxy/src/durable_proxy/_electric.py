@@ -10,13 +10,13 @@ from starlette.responses import Response
 
 from durable_proxy._electric_url import ElectricUrl
 from durable_proxy._errors import Refusal, RefusedError
+from durable_proxy._refusing import UNTOUCHED
 from durable_proxy._shape_request import Live, ShapeRequest
 from durable_proxy._upstream import Upstream, UpstreamAnswer, UpstreamError
 from durable_proxy._urls import Target
 from durable_streams_server import ClientGoneError, Exchange
 from durable_transport.protocol import ErrorCode
 
-ALWAYS = {"x-accel-buffering": "no", "x-content-type-options": "nosniff"}
 UNREACHABLE = Refusal(ErrorCode.UPSTREAM_UNREACHABLE, "Electric does not answer")
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 """Their ``Location`` may have the secret in it."""
@@ -100,7 +100,8 @@ class ElectricShapes:
             raise RefusedError(UNREACHABLE)
         # What a model answers is somebody's own, whatever Electric says about shared caches.
         keep = "private, no-cache" if shape.live is None and found.accepted else "no-store"
-        headers = ALWAYS | {"cache-control": f"{keep}, no-transform"}
+        headers = {name.lower(): value for name, value in UNTOUCHED.items()}
+        headers["cache-control"] = f"{keep}, no-transform"
         if start.content_type is not None:
             headers["content-type"] = start.content_type
         raw = [*start.headers, *headers.items()]

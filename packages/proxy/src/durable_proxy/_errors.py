@@ -65,6 +65,9 @@ class Refusal:
         return STATUS[self.code]
 
 
+LOG_FAILED = Refusal(ErrorCode.STORAGE_UNAVAILABLE, "the log cannot be used at the moment")
+
+
 class RefusedError(Exception):
     """Carries a `Refusal` up to where it is rendered."""
 

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from durable_proxy._errors import Refusal, RefusedError
 from durable_proxy._guard import Right
 from durable_proxy._guarding import Guard
-from durable_proxy._refusing import refuse
+from durable_proxy._refusing import UNTOUCHED, refuse
 from durable_proxy._shape_reading import Batch, MustRefetchError, ShapeReading
 from durable_proxy._shape_request import Live, ShapeRequest, parse_shape
 from durable_proxy._shapes import (
@@ -42,7 +42,6 @@ SCHEMA, UP_TO_DATE, HAS_DATA = "electric-schema", "electric-up-to-date", "electr
 ELECTRIC_HEADERS = (HANDLE, OFFSET, CURSOR, SCHEMA, UP_TO_DATE, HAS_DATA)
 """What pages of other origins have to be able to read."""
 
-ALWAYS = {"X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
 ASK_EACH_TIME = {"Cache-Control": "private, no-cache, no-transform"}
 KEEP_NOTHING = {"Cache-Control": "no-store, no-transform"}
 JSON = "application/json"
@@ -139,7 +138,7 @@ class LogShapes:
                         await self._send_events(shape, reading, exchange)
                         return None
         except MustRefetchError as error:
-            headers = ALWAYS | KEEP_NOTHING | {HANDLE: error.handle}
+            headers = UNTOUCHED | KEEP_NOTHING | {HANDLE: error.handle}
             return Response(MUST_REFETCH, HTTPStatus.CONFLICT, headers, JSON)
 
     async def _catch_up(
@@ -165,7 +164,7 @@ class LogShapes:
     async def _send_events(
         self, shape: ShapeRequest, reading: ShapeReading, exchange: Exchange
     ) -> None:
-        headers = ALWAYS | KEEP_NOTHING | {"Content-Type": "text/event-stream"}
+        headers = UNTOUCHED | KEEP_NOTHING | {"Content-Type": "text/event-stream"}
         headers |= {HANDLE: reading.handle, OFFSET: offset_of(reading.position)}
         headers[CURSOR] = self._cursor(shape)
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
@@ -201,7 +200,7 @@ class LogShapes:
 
 
 def _headers(reading: ShapeReading, batch: Batch) -> dict[str, str]:
-    headers = ALWAYS | {HANDLE: reading.handle, OFFSET: offset_of(reading.position)}
+    headers = UNTOUCHED | {HANDLE: reading.handle, OFFSET: offset_of(reading.position)}
     headers[HAS_DATA] = "true" if batch.rows else "false"
     return headers | ({UP_TO_DATE: "true"} if batch.up_to_date else {})
 

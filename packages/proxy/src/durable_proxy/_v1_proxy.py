@@ -20,12 +20,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from durable_proxy._answers import Accepted
-from durable_proxy._errors import Refusal, RefusedError
+from durable_proxy._errors import LOG_FAILED, Refusal, RefusedError
 from durable_proxy._figures import resumes
 from durable_proxy._guard import Credentials, Principal, Right, check_forwarded
 from durable_proxy._guarding import Guard
 from durable_proxy._messages import messages_of
-from durable_proxy._refusing import ALWAYS
+from durable_proxy._refusing import ALWAYS, refusal_headers
 from durable_proxy._request_body import read_body
 from durable_proxy._service import Proxy
 from durable_proxy._start_request import StartRequest, check_body_length, parse_head
@@ -63,7 +63,6 @@ ASKED_FOR = {
 }
 """Which origins may is said by whoever knows: `durable_proxy._cors`."""
 
-_STORAGE = Refusal(ErrorCode.STORAGE_UNAVAILABLE, "the log cannot be used at the moment")
 _NOT_FOUND = v1_refusal(V1Code.STREAM_NOT_FOUND, "there is no such stream")
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -135,13 +134,9 @@ class _Surface:
             self._proxy.figures.refused[error.refusal.code] += 1
         except LogError as error:
             logger.error("%s: the log failed: %s", PREFIX, error)  # noqa: TRY400 - an outage, not a defect
-            refusal = translate(_STORAGE, secret_shown=False)
-            self._proxy.figures.refused[_STORAGE.code] += 1
-        headers = dict(ALWAYS)
-        if refusal.retry_after is not None:
-            headers["Retry-After"] = str(refusal.retry_after)
-        if refusal.status == HTTPStatus.UNAUTHORIZED:
-            headers["WWW-Authenticate"] = 'Bearer realm="durable-proxy"'
+            refusal = translate(LOG_FAILED, secret_shown=False)
+            self._proxy.figures.refused[LOG_FAILED.code] += 1
+        headers = refusal_headers(refusal.status, refusal.retry_after)
         body = {"error": {"code": refusal.code, "message": refusal.message}}
         return JSONResponse(body, status_code=refusal.status, headers=headers)
 
