@@ -27,24 +27,18 @@ from durable_proxy._egress import Egress
 from durable_proxy._electric import ElectricShapes
 from durable_proxy._electric_url import ElectricUrl
 from durable_proxy._errors import LOG_FAILED, Refusal, RefusedError
-from durable_proxy._guard import Access, Right, Secrets, check_forwarded
+from durable_proxy._guard import Access, Right, Secrets
 from durable_proxy._guarding import Guard, GuardedStreams
 from durable_proxy._hot_paths import STREAMS_PREFIX, Handler, HotPaths
 from durable_proxy._live import LiveBody
 from durable_proxy._observe import observing_routes
 from durable_proxy._quota import Quota
 from durable_proxy._refusing import ALWAYS, refuse, refuse_method
-from durable_proxy._request_body import read_body, while_there
+from durable_proxy._request_body import read_start, while_there
 from durable_proxy._service import Options, Proxy
 from durable_proxy._shape_app import ELECTRIC_HEADERS, LogShapes, ShapeApp, Source
 from durable_proxy._stalled import StalledReads
-from durable_proxy._start_request import (
-    METHODS,
-    Limits,
-    StartRequest,
-    check_body_length,
-    parse_head,
-)
+from durable_proxy._start_request import METHODS, Limits, StartRequest
 from durable_proxy._upstream import Timeouts
 from durable_proxy._v1_proxy import v1_routes
 from durable_proxy._v1_request import V1Header
@@ -222,13 +216,12 @@ def _assemble(app: FastAPI, proxy: Proxy, guard: Guard, public_url: str | None) 
 
 
 async def _start(proxy: Proxy, guard: Guard, public_url: str | None, request: Request) -> Response:
-    session, request_id = request.path_params["session"], request.path_params["request_id"]
+    ids = request.path_params["session"], request.path_params["request_id"]
     try:
         principal = await guard.admit(request, Right.START)
-        wanted = await _parse(session, request_id, request, proxy.options)
+        headers, secrets = request.headers.raw, guard.access.secrets
+        wanted = await read_start(request, ids, headers, proxy.options, secrets)
         wanted = wanted.by(principal.name)
-        if (refusal := check_forwarded(guard.access.secrets, wanted.headers)) is not None:
-            return refuse(refusal)
         if not wanted.live:
             return await _answer(proxy, guard, wanted, request, _base(public_url, request))
         give_back = guard.read_slot(principal)
@@ -331,18 +324,6 @@ _DOCS: dict[str, Any] = {
     ],
     "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string"}}}},
 }
-
-
-async def _parse(session: str, request_id: str, request: Request, options: Options) -> StartRequest:
-    """The start request with its body.
-
-    Raises:
-        RefusedError: it is not fit to be sent.
-    """
-    headers, limits = request.headers.raw, options.limits
-    head = parse_head(session, request_id, headers, allowlist=options.allowlist, limits=limits)
-    check = partial(check_body_length, limits=limits)
-    return head.with_body(await read_body(request, check, options.streams.body_wait))
 
 
 def _base(public_url: str | None, request: Request) -> str:

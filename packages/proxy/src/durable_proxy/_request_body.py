@@ -1,16 +1,54 @@
-"""The body of a request, taken as it comes, up to a length and within a time; and its client."""
+"""A request as it comes in: a start, a body up to a length and within a time, and its client."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 from durable_proxy._errors import Refusal, RefusedError
-from durable_proxy._start_request import declared_length
+from durable_proxy._guard import Secrets, check_forwarded
+from durable_proxy._headers import RawHeaders
+from durable_proxy._start_request import (
+    StartRequest,
+    check_body_length,
+    declared_length,
+    parse_head,
+)
 from durable_transport.protocol import ErrorCode
 
+if TYPE_CHECKING:
+    from durable_proxy._service import Options
+
 T = TypeVar("T")
+
+
+async def read_start(
+    request: Request,
+    ids: tuple[str, str],
+    headers: RawHeaders,
+    options: "Options",
+    secrets: Secrets,
+) -> StartRequest:
+    """Read a start request.
+
+    Args:
+        request: Whose body it has.
+        ids: Of the session and the request.
+        headers: Which it has.
+        options: What is taken, and called.
+        secrets: Those that must not go upstream.
+
+    Raises:
+        RefusedError: it is not fit to be sent.
+    """
+    limits = options.limits
+    head = parse_head(*ids, headers, allowlist=options.allowlist, limits=limits)
+    if (refusal := check_forwarded(secrets, head.headers)) is not None:
+        raise RefusedError(refusal)
+    check = partial(check_body_length, limits=limits)
+    return head.with_body(await read_body(request, check, options.streams.body_wait))
 
 
 async def read_body(request: Request, check: Callable[[int], None], seconds: float) -> bytes:

@@ -9,7 +9,6 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
 from http import HTTPStatus
 from typing import assert_never
 from uuid import uuid4
@@ -22,13 +21,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from durable_proxy._answers import Accepted
 from durable_proxy._errors import LOG_FAILED, Refusal, RefusedError
 from durable_proxy._figures import resumes
-from durable_proxy._guard import Credentials, Principal, Right, check_forwarded
+from durable_proxy._guard import Credentials, Principal, Right
 from durable_proxy._guarding import Guard
 from durable_proxy._messages import messages_of
 from durable_proxy._refusing import ALWAYS, refusal_headers
-from durable_proxy._request_body import read_body
+from durable_proxy._request_body import read_start
 from durable_proxy._service import Proxy
-from durable_proxy._start_request import StartRequest, check_body_length, parse_head
+from durable_proxy._start_request import StartRequest
 from durable_proxy._stop_request import StopOrder
 from durable_proxy._v1_errors import V1Code, V1RefusedError, translate, v1_refusal
 from durable_proxy._v1_request import V1Header, as_start, is_abort, stream_of, v1_credentials
@@ -166,18 +165,10 @@ class _Surface:
                 assert_never(answer)
 
     async def _parse(self, request: Request) -> StartRequest:
-        options, stream_id = self._proxy.options, str(uuid4())
-        head = parse_head(
-            stream_id,
-            stream_id,
-            as_start(request.headers.raw),
-            allowlist=options.allowlist,
-            limits=options.limits,
-        )
-        if (refusal := check_forwarded(self._guard.access.secrets, head.headers)) is not None:
-            raise RefusedError(refusal)
-        check = partial(check_body_length, limits=options.limits)
-        return head.with_body(await read_body(request, check, options.streams.body_wait))
+        stream_id, headers = str(uuid4()), as_start(request.headers.raw)
+        secrets = self._guard.access.secrets
+        ids = stream_id, stream_id
+        return await read_start(request, ids, headers, self._proxy.options, secrets)
 
     # ------------------------------------------------------------------ reading
 
