@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ai_db_proxy.agents import Call
+    from ai_db_proxy.harness import Client
 
 
 def twice(
@@ -98,6 +99,61 @@ async def test_the_agent_goes_on_when_all_approvals_are_answered() -> None:
         assert statuses(state) == ["completed", "completed"]
 
 
+async def _phases(client: Client, what: str) -> list[str]:
+    name = {"/approvals": "approvals", "/tool-calls": "toolCalls"}[what]
+    return [one["phase"] for one in (await client.call("GET", what)).json()[name]]
+
+
+async def test_an_answer_is_applied_when_the_agent_goes_on_from_it() -> None:
+    async with agent_server() as agents, served() as client:
+        await client.create()
+        await client.register(agents.spec("tool"))
+        agents.answers["tool"] = twice(_two_approvals)
+        await client.send("go")
+        await client.quiet()
+        await client.post("/approvals/a1", 204, approved=True)
+        assert await _phases(client, "/approvals") == ["answered", "requested"]
+        await client.post("/approvals/a2", 204, approved=True)
+        await client.quiet()
+        assert await _phases(client, "/approvals") == ["applied", "applied"]
+
+
+async def test_a_fork_goes_on_from_all_that_was_answered_in_it() -> None:
+    async with agent_server() as agents, served() as client:
+        await client.create()
+        await client.register(agents.spec("tool"))
+        agents.answers["tool"] = twice(_two_approvals)
+        await client.send("go")
+        await client.quiet()
+        await client.post("/fork", 201, newSessionId="branch")
+        branch = client.of("branch")
+        await branch.post("/approvals/a1", 204, approved=True)
+        await branch.post("/approvals/a2", 204, approved=True)
+        state = await branch.quiet()
+        assert [run.answers for run in state.runs.values()] == [("a1", "a2")]
+
+
+async def test_a_call_that_is_allowed_after_others_have_spoken_is_carried_out() -> None:
+    async with agent_server() as agents, served() as client:
+        await client.create()
+        await client.register(agents.spec("tool"))
+
+        async def first(call: Call) -> None:
+            await _two_approvals_open(call)
+            await call.done("tool_calls")
+
+        agents.answers["tool"] = twice(first)
+        await client.send("go", actorId="ann")
+        await client.quiet()
+        await client.send("by the way", actorId="bob")
+        await client.quiet()
+        await client.post("/approvals/a1", 204, approved=True)
+        await client.quiet()
+        *before, asked = agents.calls["tool"][2].body["messages"]
+        assert [one["content"] for one in before] == ["go", "by the way", "thanks"]
+        assert [one["id"] for one in asked["tool_calls"]] == ["c1"]
+
+
 async def test_an_answer_that_comes_while_the_agent_speaks_counts_at_its_end() -> None:
     async with agent_server() as agents, served() as client:
         await client.create()
@@ -113,9 +169,11 @@ async def test_an_answer_that_comes_while_the_agent_speaks_counts_at_its_end() -
         await client.send("go")
         await client.until(lambda state: state.messages.tool_calls)
         await client.post("/tool-results", 204, toolCallId="c1", output=1)
+        assert await _phases(client, "/tool-calls") == ["answered"]
         go.set()
         await agents.called("tool", 2)
         state = await client.quiet()
+        assert await _phases(client, "/tool-calls") == ["applied"]
         assert len(agents.calls["tool"]) == 2
         assert statuses(state) == ["completed", "completed"]
 

@@ -115,7 +115,14 @@ def history(state: SessionState, run: Run) -> list[MessageRow]:
         if message.id not in speaking
         and (message.is_complete or message.id not in state.messages.active_generations)
     ]
-    return _asked_last(known, run) if run.cause is Cause.MESSAGE else known
+    match run.cause:
+        case Cause.MESSAGE:
+            return _asked_last(known, run)
+        case Cause.ANSWER:
+            # Models and agents carry out the calls of the last message, and of no other.
+            return sorted(known, key=lambda one: one.id == run.trigger)
+        case _:
+            return known
 
 
 def _asked_last(known: list[MessageRow], run: Run) -> list[MessageRow]:

@@ -79,10 +79,9 @@ def _with_continuation(
     callable_ = agent_id in state.agents or (run is not None and run.inline)
     if speaking or not callable_ or unsettled(state, message_id, besides=answered):
         return Decision(rows=(row,))
-    earlier = fresh_answers(state, run) if run else []
     going_on = new_run(
         *(state, ask, agent_id, Cause.ANSWER, message_id),
-        answers=[*earlier, answered],
+        answers=[*fresh_answers(state, message_id), answered],
         inline=run is not None and run.inline,
     )
     return Decision(rows=(row, going_on.to_row()), queued=(going_on,))

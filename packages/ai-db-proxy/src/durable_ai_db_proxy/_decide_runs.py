@@ -122,7 +122,7 @@ def _close_open(state: SessionState, ask: Ask, run: Run) -> list[Row]:
 
 def _after_completion(state: SessionState, ask: Ask, run: Run) -> list[Run]:
     """Who speaks next: the same agent, if its calls were answered meanwhile; else the others."""
-    answered = fresh_answers(state, run)
+    answered = fresh_answers(state, run.message_id)
     waits = unsettled(state, run.message_id)
     if answered and not waits:
         return [

@@ -123,9 +123,8 @@ def unsettled(state: SessionState, message_id: str, *, besides: str | None = Non
     return waiting
 
 
-def fresh_answers(state: SessionState, run: Run) -> list[str]:
-    """What others have answered of a run's calls, and no run went on from yet."""
-    message_id = run.message_id
+def fresh_answers(state: SessionState, message_id: str) -> list[str]:
+    """What others have answered of a message's calls, and no run went on from yet."""
     used = {one for other in state.runs.values() for one in other.answers}
     calls = {one.id for one in state.messages.tool_calls.values() if one.message_id == message_id}
     results = [

@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Response
 from starlette.responses import StreamingResponse
 
+from durable_ai_db.materialize import ApprovalRow, ToolCallRow
 from durable_ai_db_proxy import _ids
 from durable_ai_db_proxy._auth import Principal, Right
+from durable_ai_db_proxy._decision import fresh_answers, unsettled
 from durable_ai_db_proxy._errors import RefusedError
 from durable_ai_db_proxy._log import LogUnavailableError, MissingError
 from durable_ai_db_proxy._rows import Json, dumps
@@ -54,7 +56,7 @@ def add_reads(router: APIRouter, service: Service, needs: Needs) -> None:
         session = await session_of(session_id)
         state = session.state
         calls = [
-            one.to_json() | {"phase": phase(state, one.id, answered=one.state == "complete")}
+            one.to_json() | {"phase": phase(state, one, answered=one.state == "complete")}
             for one in state.messages.tool_calls.values()
         ]
         results = [one.to_json() for one in state.messages.tool_results.values()]
@@ -68,7 +70,7 @@ def add_reads(router: APIRouter, service: Service, needs: Needs) -> None:
         session = await session_of(session_id)
         state = session.state
         rows = [
-            one.to_json() | {"phase": phase(state, one.id, answered=one.status != "pending")}
+            one.to_json() | {"phase": phase(state, one, answered=one.status != "pending")}
             for one in state.messages.approvals.values()
         ]
         return _json({"approvals": rows}, session)
@@ -103,13 +105,24 @@ def add_reads(router: APIRouter, service: Service, needs: Needs) -> None:
         return _batch(records, session, empty_is_204=live is not None)
 
 
-def phase(state: SessionState, answered_id: str, *, answered: bool) -> str:
-    """How far a call or an approval is: ``requested``, ``answered`` or ``applied``."""
+def phase(state: SessionState, asked: ToolCallRow | ApprovalRow, *, answered: bool) -> str:
+    """How far a call or an approval is.
+
+    ``requested``; ``answered`` while the agent has yet to go on from it; ``applied``.
+    """
     if not answered:
         return "requested"
-    runs = [run for run in state.runs.values() if answered_id in run.answers]
-    waiting = [run for run in runs if run.started_at is None]
-    return "answered" if waiting else "applied"
+    runs = [run for run in state.runs.values() if asked.id in run.answers]
+    if any(run.started_at is None for run in runs):
+        return "answered"
+    awaits_more = bool(unsettled(state, asked.message_id)) or _is_speaking(state, asked.message_id)
+    fresh = asked.id in fresh_answers(state, asked.message_id)
+    return "answered" if fresh and awaits_more else "applied"
+
+
+def _is_speaking(state: SessionState, message_id: str) -> bool:
+    run = state.run_of_message(message_id)
+    return run is not None and run.status.is_open
 
 
 def _json(body: Json, session: Session) -> Response:
