@@ -205,10 +205,27 @@ def test_secrets_are_not_shown() -> None:
 
 def test_the_secret_does_not_go_upstream() -> None:
     secrets = GUARDED.secrets
-    assert check_forwarded(secrets, [bearer("sk-of-the-upstream")]) is None
+    url = "https://api.example/v1?key=sk-of-the-upstream"
+    assert check_forwarded(secrets, [bearer("sk-of-the-upstream")], url) is None
     for headers in ([bearer(NEW)], [bearer(OLD)], [(b"x-key", b"a " + NEW.encode())]):
-        refusal = check_forwarded(secrets, headers)
+        refusal = check_forwarded(secrets, headers, url)
         assert refusal is not None
         assert refusal.code is ErrorCode.BAD_REQUEST
         assert NEW not in refusal.message
-    assert check_forwarded(Secrets(()), [bearer(NEW)]) is None
+    assert check_forwarded(Secrets(()), [bearer(NEW)], f"https://a.example/{NEW}") is None
+
+
+@pytest.mark.parametrize("secret", [NEW, OLD, NEW.replace("e", "%65")])
+@pytest.mark.parametrize("place", ["/v1?secret={}", "/{}/chat", "/v1?a=b&k=x{}y"])
+def test_nor_does_it_in_the_url(secret: str, place: str) -> None:
+    refusal = check_forwarded(GUARDED.secrets, [], "https://api.example" + place.format(secret))
+    assert refusal is not None
+    assert refusal.code is ErrorCode.BAD_REQUEST
+    assert NEW not in refusal.message
+
+
+def test_a_signed_address_is_asked_for_where_one_helps() -> None:
+    for subject, helps in ((SUBJECT, True), (None, False)):
+        found = identify(GUARDED, GUARDED.signer, Credentials(), subject, NOW)
+        assert isinstance(found, Unknown)
+        assert ("signed address" in found.refusal.message) is helps

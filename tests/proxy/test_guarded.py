@@ -119,6 +119,8 @@ async def test_the_secret_and_signatures_stay_here() -> None:
         for name, value in leaks.items():
             answer = await _start(proxy, up.url, (uuid4(), uuid4()), **OWN, **{name: value})
             assert _code(answer) == (400, "bad_request")
+        answer = await _start(proxy, f"{up.url}?key={SECRET}", (uuid4(), uuid4()), **OWN)
+        assert _code(answer) == (400, "bad_request")
         assert up.calls == []
         answer = await _start(
             proxy,

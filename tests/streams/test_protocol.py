@@ -129,6 +129,32 @@ async def test_what_is_not_http_is_told_so_in_json(stream: Served) -> None:
         assert (reply.status, reply["content-type"]) == (400, "application/json")
 
 
+@pytest.mark.parametrize("method", [b"POST", b"PUT"])
+async def test_a_body_that_is_not_http_is_told_so_as_well(stream: Served, method: bytes) -> None:
+    head = APPEND.replace(b"POST", method) + b"Transfer-Encoding: chunked\r\n\r\n"
+    async with stream.connect() as connection:
+        await connection.send(head + b"3\r\nabc\r\n")
+        await asyncio.sleep(0.01)
+        await connection.send(b"zz\r\n")
+        reply = await connection.reply()
+        assert (reply.status, reply.json()["error"]["code"]) == (400, "bad_request")
+        assert await connection.ended() == b""
+    assert await content(stream) == b""
+
+
+async def test_a_body_that_is_not_http_takes_no_answer_from_the_request_before(
+    monkeypatch: pytest.MonkeyPatch, stream: Served
+) -> None:
+    gate = Gate()
+    monkeypatch.setattr(stream.log._writer, "_commit", gate.before(stream.log._writer._commit))
+    async with stream.connect() as connection:
+        await connection.send(append(b"abc"))
+        await gate.reached()
+        await connection.send(APPEND + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n")
+        assert await connection.ended() == b""
+        gate.open()
+
+
 # --------------------------------------------------------------------------- ends
 
 

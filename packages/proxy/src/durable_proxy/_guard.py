@@ -24,7 +24,7 @@ from enum import StrEnum
 from hashlib import sha256
 from ipaddress import ip_address
 from typing import Self
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from durable_proxy._errors import Refusal
 from durable_proxy._headers import RawHeaders
@@ -223,7 +223,9 @@ def identify(
         return SERVICE
     if shown.signature is not None and signer is not None and subject is not None:
         return by_address(signer, shown.signature, subject, now)
-    return Unknown(_NO_SECRET if shown.secret is None else _WRONG_SECRET)
+    if shown.secret is not None:
+        return Unknown(_WRONG_SECRET)
+    return Unknown(_NO_SECRET if subject is None else _NEITHER)
 
 
 def by_address(
@@ -254,18 +256,26 @@ def permit(principal: Principal, right: Right) -> Refusal | None:
     return Refusal(ErrorCode.FORBIDDEN, f"this takes the right to {right}")
 
 
-def check_forwarded(secrets: Secrets, headers: Sequence[tuple[bytes, bytes]]) -> Refusal | None:
-    """Why these headers may not go upstream: the secret is among them. None when they may."""
-    if not secrets.are_in(headers):
-        return None
-    return Refusal(
-        ErrorCode.BAD_REQUEST,
-        f"a header that would go upstream has the proxy's own secret: send it as"
-        f" {ProxyHeader.SECRET}, or name the header in {ProxyHeader.STRIP}",
-    )
+def check_forwarded(
+    secrets: Secrets, headers: Sequence[tuple[bytes, bytes]], url: str
+) -> Refusal | None:
+    """Why these headers may not go upstream, to this URL: the secret is in them. None: they may."""
+    if secrets.are_in(headers):
+        return Refusal(
+            ErrorCode.BAD_REQUEST,
+            f"a header that would go upstream has the proxy's own secret: send it as"
+            f" {ProxyHeader.SECRET}, or name the header in {ProxyHeader.STRIP}",
+        )
+    if secrets.are_in([(b"", text.encode()) for text in (url, unquote(url))]):
+        return Refusal(
+            ErrorCode.BAD_REQUEST,
+            f"the upstream's URL has the proxy's own secret in it: send it as {ProxyHeader.SECRET}",
+        )
+    return None
 
 
-_NO_SECRET = Refusal(
+_NO_SECRET = Refusal(ErrorCode.UNAUTHORIZED, f"send the proxy's secret as {ProxyHeader.SECRET}")
+_NEITHER = Refusal(
     ErrorCode.UNAUTHORIZED,
     f"send the proxy's secret as {ProxyHeader.SECRET}, or use a signed address",
 )

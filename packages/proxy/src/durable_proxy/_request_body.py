@@ -45,7 +45,7 @@ async def read_start(
     """
     limits = options.limits
     head = parse_head(*ids, headers, allowlist=options.allowlist, limits=limits)
-    if (refusal := check_forwarded(secrets, head.headers)) is not None:
+    if (refusal := check_forwarded(secrets, head.headers, str(head.target))) is not None:
         raise RefusedError(refusal)
     check = partial(check_body_length, limits=limits)
     return head.with_body(await read_body(request, check, options.streams.body_wait))

@@ -124,15 +124,34 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP."""
-        self._refuse(ErrorCode.BAD_REQUEST, msg)
+        if self._awaits_body():
+            self.cycle.disconnected = True  # nobody else answers this one any more
+            self.cycle.message_event.set()
+            self._answer_and_close(ErrorCode.BAD_REQUEST, msg)
+        else:
+            self._refuse(ErrorCode.BAD_REQUEST, msg)
+
+    def _awaits_body(self) -> bool:
+        """The one request that is open has no answer yet, and its body is still to come."""
+        return (
+            self._is_answering()
+            and not self.pipeline
+            and self.cycle.more_body
+            and not self.cycle.response_started
+        )
 
     def _refuse(self, code: ErrorCode, message: str) -> None:
         """Answer what is not a request yet, and end the connection."""
         if self.transport.is_closing():
             return
         # In the middle of another answer there is no place for this one.
-        if not self._is_answering():
-            self.transport.write(self._on_the_wire(refusal(code, message), close=True))
+        if self._is_answering():
+            self.transport.close()
+        else:
+            self._answer_and_close(code, message)
+
+    def _answer_and_close(self, code: ErrorCode, message: str) -> None:
+        self.transport.write(self._on_the_wire(refusal(code, message), close=True))
         self.transport.close()
 
     def _is_answering(self) -> bool:
