@@ -30,7 +30,7 @@ SECRET = "a-secret-of-the-service"
 OLD = "the-secret-before-that-one"
 OWN = {"X-Proxy-Secret": SECRET}
 BEARER = {"Authorization": f"Bearer {SECRET}"}
-OPEN_PATHS = {"/health", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"}
+OPEN_PATHS = {"/health", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc", "/_inspector"}
 
 
 @pytest.fixture(autouse=True, params=[False, True], ids=["framework", "command"])

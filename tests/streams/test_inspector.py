@@ -4,97 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.wait import WebDriverWait
 
-from durable_streams_server._inspector import _PAGE, POLICY
+from browser import Page, chromium
+from durable_streams_server._inspector import PAGE
 from streams.command import ServeProcess
-from streams.gate import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from selenium import webdriver
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 HOSTILE = '<img src=x onerror="window.owned=1"><script>window.owned=1</script>\'"&lt;'
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-
-
-class Page:
-    """The page, driven from outside. Everything here waits for the browser: call it in a thread."""
-
-    def __init__(self, driver: webdriver.Chrome, server: ServeProcess) -> None:
-        self._driver = driver
-        self.url = f"http://127.0.0.1:{server.port}/_inspector"
-
-    def open(self, fragment: str = "") -> None:
-        self._driver.get("about:blank")
-        self.complaints()  # of the page before, whose server has gone
-        self._driver.get(self.url + fragment)
-
-    def text(self, selector: str) -> str:
-        shown = "[...document.querySelectorAll(arguments[0])].filter(n => n.checkVisibility())"
-        script = f"return {shown}.map(n => n.innerText).join('|')"
-        found: str = self._driver.execute_script(script, selector)
-        return found
-
-    def until(self, selector: str, wanted: str | Callable[[str], bool]) -> str:
-        def holds(_: Any) -> bool:
-            found = self.text(selector)
-            return wanted in found if isinstance(wanted, str) else wanted(found)
-
-        problem = f"{wanted!r} did not come: {self.text('body')}"
-        WebDriverWait(self._driver, PATIENCE, 0.02).until(holds, problem)
-        return self.text(selector)
-
-    def click(self, selector: str) -> None:
-        self._driver.find_element(By.CSS_SELECTOR, selector).click()
-
-    def type(self, selector: str, *keys: str) -> None:
-        self._driver.find_element(By.CSS_SELECTOR, selector).send_keys(*keys)
-
-    def press(self, *keys: str) -> None:
-        self._driver.switch_to.active_element.send_keys(*keys)
-
-    def evaluate(self, script: str) -> Any:
-        return self._driver.execute_script(f"return {script}")
-
-    def complaints(self) -> list[str]:
-        """What the browser's console has to say."""
-        return [entry["message"] for entry in self._driver.get_log("browser")]  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    browser = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    assert browser, "a Chromium is needed: scripts/setup.sh browser installs one on Debian"
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    profile = tmp_path_factory.mktemp("profile")
-    for argument in (
-        "headless=new",
-        "no-sandbox",
-        "disable-dev-shm-usage",
-        f"user-data-dir={profile}",
-    ):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
-    running = webdriver.Chrome(options, service)
-    running.set_script_timeout(PATIENCE)
-    yield running
-    running.quit()
+    with chromium(tmp_path_factory.mktemp("profile")) as running:
+        yield running
+
+
+def page_of(driver: webdriver.Chrome, server: ServeProcess) -> Page:
+    return Page(driver, f"http://127.0.0.1:{server.port}/_inspector")
 
 
 async def in_browser(driver: webdriver.Chrome, server: ServeProcess, look: Any) -> None:
     """Look at the server's page, in a thread."""
-    page = Page(driver, server)
+    page = page_of(driver, server)
     await asyncio.to_thread(look, page)
     assert await asyncio.to_thread(page.complaints) == []
     assert server.errors() == ""
@@ -162,7 +103,7 @@ async def test_facts_producers_and_json(driver: webdriver.Chrome, url: str) -> N
 async def test_the_tail_goes_on_over_a_restart(driver: webdriver.Chrome, url: str) -> None:
     async with ServeProcess(url) as server:
         await server.put("s", b"one")
-        page, port = Page(driver, server), str(server.port)
+        page, port = page_of(driver, server), str(server.port)
         await asyncio.to_thread(page.open, "#s")
         await asyncio.to_thread(page.until, "#log", "one")
         await server.post("s", b"two")
@@ -180,7 +121,7 @@ async def test_the_tail_goes_on_over_a_restart(driver: webdriver.Chrome, url: st
 async def test_a_stream_is_deleted_while_it_is_shown(driver: webdriver.Chrome, url: str) -> None:
     async with ServeProcess(url) as server:
         await server.put("s", b"one")
-        page = Page(driver, server)
+        page = page_of(driver, server)
         await asyncio.to_thread(page.open, "#s")
         await asyncio.to_thread(page.until, "#log", "one")
         await server.ask("DELETE", "s")
@@ -236,7 +177,7 @@ async def test_markup_could_not_run_even_if_it_got_in(driver: webdriver.Chrome, 
 async def test_the_token_is_asked_for(driver: webdriver.Chrome, url: str) -> None:
     async with ServeProcess(url, "--admin-token", "s3cret") as server:
         await server.put("private", b"x")
-        page = Page(driver, server)
+        page = page_of(driver, server)
 
         def look() -> None:
             page.open()
@@ -270,7 +211,7 @@ async def test_light_and_dark(driver: webdriver.Chrome, url: str, scheme: str) -
 
 
 def test_the_page_names_nothing_outside() -> None:
-    assert b"http:" not in _PAGE
-    assert b"https:" not in _PAGE
-    assert b"innerHTML" not in _PAGE
-    assert "unsafe" not in POLICY
+    assert b"http:" not in PAGE.body
+    assert b"https:" not in PAGE.body
+    assert b"innerHTML" not in PAGE.body
+    assert "unsafe" not in PAGE.policy

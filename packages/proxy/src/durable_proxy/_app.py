@@ -30,6 +30,7 @@ from durable_proxy._errors import LOG_FAILED, Refusal, RefusedError
 from durable_proxy._guard import Access, Right, Secrets
 from durable_proxy._guarding import Guard, GuardedStreams
 from durable_proxy._hot_paths import STREAMS_PREFIX, Handler, HotPaths
+from durable_proxy._inspector import inspector_route
 from durable_proxy._live import LiveBody
 from durable_proxy._observe import observing_routes
 from durable_proxy._quota import Quota
@@ -208,7 +209,7 @@ def _assemble(app: FastAPI, proxy: Proxy, guard: Guard, public_url: str | None) 
     base_of = partial(_base, public_url)
     app.include_router(v1_routes(proxy, guard, told, base_of))
     app.mount(STREAMS_PREFIX, streams)
-    app.router.routes.append(_shape_route(proxy, guard))
+    app.router.routes += [_shape_route(proxy, guard), inspector_route()]
     _add_error_handlers(app)
 
 

@@ -2,10 +2,12 @@
 
 `Families`, `log_metrics`, `render_metrics`    what Prometheus is told
 `configure`, `fields`, `LoggedApp`             a line for each event
+`OneFilePage`                                  a page that nothing it shows can get into
 """
 
 from durable_streams_server._logs import FORMATS, LEVELS, LoggedApp, configure, fields
 from durable_streams_server._metrics import Families, Metric, log_metrics, render_metrics
+from durable_streams_server._one_file_page import OneFilePage
 
 __all__ = [
     "FORMATS",
@@ -13,6 +15,7 @@ __all__ = [
     "Families",
     "LoggedApp",
     "Metric",
+    "OneFilePage",
     "configure",
     "fields",
     "log_metrics",
