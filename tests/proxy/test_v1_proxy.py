@@ -11,7 +11,7 @@ import pytest
 
 from durable_proxy import Limits, Timeouts
 from durable_transport.protocol import generation_paths
-from proxy.harness import TIMEOUTS, UNIT
+from proxy.harness import TIMEOUTS, UNIT, eventually
 from proxy.test_addresses import ATTACKS, WILDCARDS
 from proxy.test_headers import UPWARD_ATTACKS
 from proxy.v1 import (
@@ -47,6 +47,21 @@ async def test_create_answers_with_a_signed_address_and_no_body() -> None:
         assert (call.method, call.path, call.body) == ("POST", "/chat", b'{"stream": true}')
         assert call.values("content-type") == ["application/json"]
         assert (await it.client.get(address)).content == b"hello"
+
+
+async def test_a_client_that_leaves_before_it_knows_the_id_leaves_nothing_behind() -> None:
+    async with world(_silent) as it:
+        creating = asyncio.create_task(it.create())
+        await eventually(lambda: bool(it.up.calls))
+        creating.cancel()
+        await asyncio.gather(creating, return_exceptions=True)
+        await eventually(it.up.left.is_set)
+        await eventually(lambda: it.proxy.app.state.proxy.parts.generations.active == 0)
+        await nothing_is_left(it)
+
+
+async def _silent(_wire: Wire) -> None:
+    await asyncio.sleep(60 * UNIT)
 
 
 async def test_create_answers_before_the_upstream_has_finished() -> None:

@@ -25,7 +25,7 @@ from durable_proxy._guard import Credentials, Principal, Right
 from durable_proxy._guarding import Guard
 from durable_proxy._messages import messages_of
 from durable_proxy._refusing import ALWAYS, refusal_headers
-from durable_proxy._request_body import read_start
+from durable_proxy._request_body import read_start, while_there
 from durable_proxy._service import Proxy
 from durable_proxy._start_request import StartRequest
 from durable_proxy._stop_request import StopOrder
@@ -145,7 +145,7 @@ class _Surface:
         """Send a request upstream, and write its answer to a stream (section 4.1)."""
         principal = await self._serve(request, Right.START)
         wanted = (await self._parse(request)).by(principal.name)
-        answer = await self._proxy.start(wanted)
+        answer = await while_there(request, self._proxy.start(wanted))
         if isinstance(answer, Accepted):
             base = self._base_of(request).rstrip("/")
             query = self._guard.address_query(wanted.paths.subject)
@@ -154,9 +154,11 @@ class _Surface:
                 V1Header.UPSTREAM_CONTENT_TYPE: answer.start.content_type or OCTETS,
             }
             return Response(status_code=HTTPStatus.CREATED, headers=headers)
-        # Nobody knows the id: nothing of this attempt is kept.
+        # Nobody knows the id: nothing of this attempt is kept, and what runs lets its upstream go.
         await self._remove(wanted.paths)
         match answer:
+            case None:
+                return Response(status_code=499)  # nobody reads this
             case Rejected():
                 return _rejection(answer)
             case Refusal():
