@@ -88,7 +88,7 @@ async def test_a_running_generation_is_listed_followed_and_stopped(
 ) -> None:
     slow = Slow()
     slow.parts.put_nowait("Grüße".encode()[:3])
-    async with upstream(slow) as up, served(secret=SECRET) as proxy:
+    async with upstream(slow) as up, served(secret=SECRET, drain_seconds=0) as proxy:
         page = _page(driver, proxy)
         await _run(lambda: _unlock(page))
         await _run(lambda: page.until("#count", "No generation runs."))
@@ -131,7 +131,11 @@ async def test_a_running_generation_is_listed_followed_and_stopped(
 async def test_a_bad_end_is_told_and_keys_alone_will_do(driver: webdriver.Chrome) -> None:
     one, other = Slow(), Slow()
     other.parts.put_nowait(b"another")
-    async with upstream(one) as up, upstream(other) as up2, served(secret=SECRET) as proxy:
+    async with (
+        upstream(one) as up,
+        upstream(other) as up2,
+        served(secret=SECRET, drain_seconds=0) as proxy,
+    ):
         page = _page(driver, proxy)
         _, first = await _start(proxy, up.url)
         _, second = await _start(proxy, up2.url)
@@ -164,7 +168,7 @@ async def test_a_bad_end_is_told_and_keys_alone_will_do(driver: webdriver.Chrome
 
 async def test_the_secret_is_asked_for(driver: webdriver.Chrome) -> None:
     slow = Slow()
-    async with upstream(slow) as up, served(secret=SECRET) as proxy:
+    async with upstream(slow) as up, served(secret=SECRET, drain_seconds=0) as proxy:
         slow.parts.put_nowait(b"private")
         _, request = await _start(proxy, up.url)
         page = _page(driver, proxy)
@@ -209,7 +213,7 @@ async def test_it_says_when_the_proxy_is_away_and_goes_on(
 async def test_markup_stays_text(driver: webdriver.Chrome) -> None:
     slow = Slow()
     slow.parts.put_nowait(HOSTILE.encode())
-    async with upstream(slow) as up, served(secret=SECRET) as proxy:
+    async with upstream(slow) as up, served(secret=SECRET, drain_seconds=0) as proxy:
         session, request = await _start(proxy, up.url)
         page = _page(driver, proxy)
         await _run(lambda: _unlock(page, f"#{session}/{request}"))
@@ -256,7 +260,7 @@ async def test_light_and_dark_and_every_field_has_a_name(
 
 
 async def test_anybody_may_have_the_page_and_it_may_run_itself_only() -> None:
-    async with served(secret=SECRET) as proxy:
+    async with served(secret=SECRET, drain_seconds=0) as proxy:
         answer = await proxy.client.get("/_inspector")
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
