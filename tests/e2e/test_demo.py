@@ -108,6 +108,8 @@ def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         bufsize=1,
+        # What a shell starts in the background ignores SIGINT, and so does all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
