@@ -91,18 +91,7 @@ def add_reads(router: APIRouter, service: Service, needs: Needs) -> None:
         live: Live | None = None,
     ) -> Response:
         """The materialized rows as a stream: State Protocol rows, read like any stream."""
-        session = await session_of(session_id)
-        at = session.offset if offset == NOW else offset
-        if live == "sse":
-            events = _events(service(), session, at)
-            return StreamingResponse(
-                events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
-            )
-        records = _records(session, at)
-        if live == "long-poll" and not records:
-            await _wait(service(), session, LONG_POLL_SECONDS)
-            records = _records(session, at)
-        return _batch(records, session, empty_is_204=live is not None)
+        return await _follow(service(), await session_of(session_id), offset, live)
 
 
 def phase(state: SessionState, asked: ToolCallRow | ApprovalRow, *, answered: bool) -> str:
@@ -123,6 +112,23 @@ def phase(state: SessionState, asked: ToolCallRow | ApprovalRow, *, answered: bo
 def _is_speaking(state: SessionState, message_id: str) -> bool:
     run = state.run_of_message(message_id)
     return run is not None and run.status.is_open
+
+
+async def _follow(
+    service: SessionService, session: Session, offset: str, live: Live | None
+) -> Response:
+    at = session.offset if offset == NOW else offset
+    if live == "sse":
+        return StreamingResponse(
+            _events(service, session, at),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-cache"},
+        )
+    records = _records(session, at)
+    if live == "long-poll" and not records:
+        await _wait(service, session, LONG_POLL_SECONDS)
+        records = _records(session, at)
+    return _batch(records, session, empty_is_204=live is not None)
 
 
 def _json(body: Json, session: Session) -> Response:

@@ -1,6 +1,7 @@
 """For commands that look after what is in a log, and are to be like the server's own.
 
 `Program`, `CommandError`                      what is said when it fails, and the exit code
+`log_options`                                  options of a command that keeps a log
 `client`, `ServedStreams`, `StoredStreams`     streams of a server, and of a store that is free
 `trial`, `of_trial`, `tell_findings`           a doctor's examination of live reads
 """
@@ -15,7 +16,7 @@ from durable_streams_server._cli._diagnosis import (
 from durable_streams_server._cli._errors import CommandError, NoStreamError, Program
 from durable_streams_server._cli._examine import date_of, head_of, trial
 from durable_streams_server._cli._findings import tell_findings
-from durable_streams_server._cli._options import AS_JSON, HEADERS, all_headers
+from durable_streams_server._cli._options import AS_JSON, HEADERS, all_headers, log_options
 from durable_streams_server._cli._piece import Piece, json_lines, printable
 from durable_streams_server._cli._served import ServedStreams, client
 from durable_streams_server._cli._stored import StoredStreams, stored
@@ -38,6 +39,7 @@ __all__ = [
     "date_of",
     "head_of",
     "json_lines",
+    "log_options",
     "of_catch_up",
     "of_clock",
     "of_trial",

@@ -5,13 +5,11 @@
 `OneFilePage`                                  a page that nothing it shows can get into
 """
 
-from durable_streams_server._logs import FORMATS, LEVELS, LoggedApp, configure, fields
+from durable_streams_server._logs import LoggedApp, configure, fields
 from durable_streams_server._metrics import Families, Metric, log_metrics, render_metrics
 from durable_streams_server._one_file_page import OneFilePage
 
 __all__ = [
-    "FORMATS",
-    "LEVELS",
     "Families",
     "LoggedApp",
     "Metric",

@@ -29,7 +29,8 @@ from durable_streams_server import (
     serve,
     store_name,
 )
-from durable_streams_server.observing import FORMATS, LEVELS, LoggedApp, configure, fields
+from durable_streams_server.commands import log_options
+from durable_streams_server.observing import LoggedApp, configure, fields
 
 logger = logging.getLogger("durable_proxy")
 
@@ -108,20 +109,7 @@ NOTHING_ALLOWED = (
     is_flag=True,
     help="Without any secret, listen beyond this machine, and answer whoever gets here.",
 )
-@click.option(
-    "--log-format",
-    default="text",
-    show_default=True,
-    type=click.Choice(FORMATS),
-    help="Of the log.",
-)
-@click.option(
-    "--log-level",
-    default="warning",
-    show_default=True,
-    type=click.Choice(LEVELS),
-    help="info: each generation's end; debug: every request, at a price.",
-)
+@log_options("info: each generation's end; debug: every request, at a price.")
 @click.option(
     "--otel",
     is_flag=True,

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
+from durable_streams_server._logs import FORMATS, LEVELS
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 WHERE = click.argument("where", metavar="URL")
@@ -42,6 +44,29 @@ def http_options(command: F) -> F:
         help="The server's admin token.",
     )
     return token(HEADERS(command))
+
+
+def log_options(levels: str) -> Callable[[F], F]:
+    """Options of commands that keep a log; ``levels`` says what is in it at which level."""
+
+    def add(command: F) -> F:
+        formats = click.option(
+            "--log-format",
+            default="text",
+            show_default=True,
+            type=click.Choice(FORMATS),
+            help="Of the log.",
+        )
+        level = click.option(
+            "--log-level",
+            default="warning",
+            show_default=True,
+            type=click.Choice(LEVELS),
+            help=levels,
+        )
+        return formats(level(command))
+
+    return add
 
 
 def all_headers(token: str | None, headers: Sequence[str]) -> list[tuple[str, str]]:

@@ -11,11 +11,11 @@ from typing import Any
 import click
 
 from durable_streams_server._access import AdminAccess
-from durable_streams_server._cli._options import Seconds
+from durable_streams_server._cli._options import Seconds, log_options
 from durable_streams_server._errors import LogError
 from durable_streams_server._exchange import Limits
 from durable_streams_server._log import Log
-from durable_streams_server._logs import FORMATS, LEVELS, LoggedApp, configure, fields
+from durable_streams_server._logs import LoggedApp, configure, fields
 from durable_streams_server._model import Retention
 from durable_streams_server._server import StreamsServer, create_app
 from durable_streams_server._serving import LOOPBACK_HOSTS, BindError, bind, run, serve
@@ -98,20 +98,7 @@ EXIT_FAILED = 1
     help="URL of the stream root as webhook receivers reach it, such as"
     " https://streams.example/v1/stream. By default where the subscription was created.",
 )
-@click.option(
-    "--log-format",
-    default="text",
-    show_default=True,
-    type=click.Choice(FORMATS),
-    help="Of the log.",
-)
-@click.option(
-    "--log-level",
-    default="warning",
-    show_default=True,
-    type=click.Choice(LEVELS),
-    help="info: starts and ends; debug: every request, at a price.",
-)
+@log_options("info: starts and ends; debug: every request, at a price.")
 @click.option(
     "--otel",
     is_flag=True,
