@@ -23,8 +23,8 @@ PURE = sorted(
 )
 ALLOWED = {
     "base64", "binascii", "codecs", "collections", "contextvars", "dataclasses", "datetime",
-    "email.utils", "enum", "functools", "http", "json", "logging", "re", "types", "typing",
-    "urllib.parse", "uuid", "pydantic",
+    "email.utils", "enum", "functools", "hashlib", "http", "json", "logging", "re", "types",
+    "typing", "urllib.parse", "uuid", "pydantic",
 }  # fmt: skip
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
 
-from durable_transport import HeaderCollision, InvalidProxyURL, Timing, resume, session
+from durable_transport import HeaderCollision, InvalidProxyURL, Timing, resume, session, turn
 from durable_transport._fields import Fields
 from durable_transport._headers import ambient_headers
 from durable_transport._request import (
@@ -57,6 +58,57 @@ def test_a_plain_request() -> None:
 def test_the_headers(headers: dict[str, str], expected: tuple[bool, bool, float | None]) -> None:
     read = request(headers)
     assert (read.resume, read.from_start, read.ttl) == expected
+
+
+def in_turn(turn_id: str, body: bytes, url: str = "http://up/x") -> str:
+    return read_request(
+        method="POST",
+        url=url,
+        headers=Fields(),
+        body=body,
+        timeout={},
+        ambient={name.lower(): value for name, value in turn("chat", turn_id).items()},
+        new_id=lambda: MADE_UP,
+    ).request_id
+
+
+def test_of_a_turn_the_same_question_is_the_same_request() -> None:
+    assert in_turn("1", b"a") == in_turn("1", b"a")
+    others = [in_turn("2", b"a"), in_turn("1", b"b"), in_turn("1", b"a", "http://up/y")]
+    assert len({in_turn("1", b"a"), *others}) == 4
+    explicit = request(dict(turn("chat", "1")) | {"X-Request-ID": "mine"})
+    assert (explicit.session_id, explicit.request_id) == ("chat", "mine")
+    names = {name.lower() for name, _ in start_headers(explicit, {})}
+    assert not names & {"x-turn-id", "x-request-id", "x-session-id"}, "nothing of it goes upstream"
+
+
+@pytest.mark.parametrize(
+    ("headers", "changed", "ids"),
+    [
+        ({"x-stainless-retry-count": "1"}, {}, ("first", "attempt")),
+        ({"x-stainless-retry-count": "1", "X-Session-ID": "s"}, {}, ("s", "attempt")),
+        ({"x-stainless-retry-count": "1", "X-Request-ID": "r"}, {}, ("first", "r")),
+        ({"x-stainless-retry-count": "0"}, {}, (str(MADE_UP), str(MADE_UP))),
+        ({}, {}, (str(MADE_UP), str(MADE_UP))),
+        ({"x-stainless-retry-count": "1"}, {"body": b"!"}, (str(MADE_UP), str(MADE_UP))),
+        ({"x-stainless-retry-count": "1"}, {"url": "http://up/y"}, (str(MADE_UP), str(MADE_UP))),
+    ],
+)
+def test_a_retry_of_what_was_not_answered_has_its_ids(
+    headers: dict[str, str], changed: dict[str, object], ids: tuple[str, str]
+) -> None:
+    first = replace(request({}), session_id="first", request_id="attempt")
+    again = read_request(
+        method="POST",
+        url="http://up/x",
+        headers=Fields(headers.items()),
+        body=b"",
+        timeout={},
+        ambient={},
+        new_id=lambda: MADE_UP,
+        unanswered=replace(first, **changed),  # type: ignore[arg-type]  # its fields, by name
+    )
+    assert (again.session_id, again.request_id) == ids
 
 
 def test_the_requests_own_headers_win_over_those_around_it() -> None:

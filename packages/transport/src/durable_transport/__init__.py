@@ -3,8 +3,8 @@
 `AsyncDurableTransport` and `DurableTransport` go into an httpx2 client (and, from
 `durable_transport.httpx`, into an httpx client); requests then run through a durable proxy, which
 writes each response to a log. A dropped connection is invisible, and a response that was left can
-be read on later, by another process too. `session` and `resume` say which conversation a request
-belongs to.
+be read on later, by another process too. `session`, `turn` and `resume` say which conversation a
+request belongs to.
 
 `DurableStream` reads and writes a stream on any server of the Durable Streams protocol, and
 `IdempotentProducer` writes to one without waiting and without repeating itself.
@@ -36,7 +36,7 @@ from durable_transport._errors import (
     StorageError,
     UpstreamUnreachable,
 )
-from durable_transport._headers import DurableHeaders, resume, session
+from durable_transport._headers import DurableHeaders, resume, session, turn
 from durable_transport._progress import Progress
 from durable_transport._stop import Stopped
 from durable_transport._storage import FileStorage, MemoryStorage
@@ -153,4 +153,5 @@ __all__ = [
     "UpstreamUnreachable",
     "resume",
     "session",
+    "turn",
 ]

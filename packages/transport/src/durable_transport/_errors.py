@@ -259,3 +259,8 @@ _BY_CODE: dict[str, type[GenerationError]] = {
 def ended_as(code: str) -> type[GenerationError]:
     """The class for a terminal code; a code we do not know is a failure like any other."""
     return _BY_CODE.get(code, GenerationFailed)
+
+
+def may_go_on(error: GenerationError) -> bool:
+    """Whether the generation may still run, or have been started, for all we know."""
+    return isinstance(error, (NoDataTimeout, ProxyError))

@@ -59,6 +59,24 @@ def session(
     return headers
 
 
+def turn(session_id: str, turn_id: str, *, ttl: float | timedelta | None = None) -> DurableHeaders:
+    """Headers that make everything one piece of work asks for repeatable: once for each question.
+
+    For work that takes several requests, such as an agent that calls tools. Of the same turn, a
+    request with the same method, URL and body is the same generation: to do the work again, after
+    a crash and in another process, reads from the log what was asked before, follows what still
+    runs, and asks the upstream only what is new.
+
+    Args:
+        session_id: As in `session`.
+        turn_id: Names the piece of work within the session, such as the id of the user's message.
+        ttl: As in `session`.
+    """
+    headers = session(session_id, ttl=ttl)
+    headers[ProxyHeader.TURN_ID] = header_text(turn_id)
+    return headers
+
+
 def resume(
     session_id: str, *, from_start: bool = False, ttl: float | timedelta | None = None
 ) -> DurableHeaders:
@@ -83,6 +101,12 @@ def resume(
     if ttl is not None:
         headers[ProxyHeader.ACTIVE_GENERATION_TTL] = _milliseconds(ttl)
     return headers
+
+
+def session_headers(session_id: str | None) -> dict[str, str]:
+    """What a transport's own session asks for; weaker than whatever its callers say."""
+    named = {} if session_id is None else session(session_id)
+    return {name.lower(): value for name, value in named.items()}
 
 
 def ambient_headers() -> dict[str, str]:

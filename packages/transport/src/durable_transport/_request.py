@@ -1,5 +1,6 @@
 """Reading what a request asks of the transport, and writing what goes to the proxy."""
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from durable_transport.protocol import (
     to_uuid,
 )
 
+_RETRY_COUNT = "x-stainless-retry-count"
+"""How the SDKs of OpenAI, Anthropic and many others say which attempt of a call a request is."""
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 _FOR_THE_TRANSPORT = frozenset(
@@ -26,6 +29,7 @@ _FOR_THE_TRANSPORT = frozenset(
     for name in (
         ProxyHeader.SESSION_ID,
         ProxyHeader.REQUEST_ID,
+        ProxyHeader.TURN_ID,
         ProxyHeader.RESUME_ACTIVE_GENERATION,
         ProxyHeader.REPLAY_FROM_START,
         ProxyHeader.ACTIVE_GENERATION_TTL,
@@ -125,20 +129,35 @@ def read_request(
     timeout: Mapping[str, float | None],
     ambient: Mapping[str, str],
     new_id: Callable[[], UUID],
+    unanswered: DurableRequest | None = None,
 ) -> DurableRequest:
-    """Understand a request; its own headers win over the ``ambient`` ones."""
+    """Understand a request; its own headers win over the ``ambient`` ones.
+
+    ``unanswered`` is the caller's last request, if nobody knows what became of it: an SDK that
+    tries the same again gets the same ids, so that the upstream is not asked twice.
+    """
 
     def asked(name: ProxyHeader) -> str | None:
         value = headers.get(name)
         return ambient.get(name.lower()) if value is None else value
 
+    plain = _plain_url(url)
+    again = None
+    if unanswered is not None and headers.get(_RETRY_COUNT) not in (None, "0"):
+        same = (unanswered.method, unanswered.url, unanswered.body) == (method, plain, body)
+        again = unanswered if same else None
+    session_id = asked(ProxyHeader.SESSION_ID) or (again and again.session_id) or str(new_id())
+    request_id = asked(ProxyHeader.REQUEST_ID)
+    if request_id is None and (turn := asked(ProxyHeader.TURN_ID)) is not None:
+        request_id = _id_in_turn(turn, method, plain, body)
+    request_id = request_id or (again and again.request_id) or str(new_id())
     return DurableRequest(
         method=method,
-        url=_plain_url(url),
+        url=plain,
         headers=headers,
         body=body,
-        session_id=header_text(asked(ProxyHeader.SESSION_ID) or str(new_id())),
-        request_id=header_text(asked(ProxyHeader.REQUEST_ID) or str(new_id())),
+        session_id=header_text(session_id),
+        request_id=header_text(request_id),
         resume=asked(ProxyHeader.RESUME_ACTIVE_GENERATION) is not None,
         from_start=(asked(ProxyHeader.REPLAY_FROM_START) or "").strip().lower() == "true",
         ttl=_seconds(asked(ProxyHeader.ACTIVE_GENERATION_TTL)),
@@ -185,6 +204,10 @@ def read_headers(request: DurableRequest, for_proxy: Mapping[str, str]) -> list[
     named = {name.lower() for name in for_proxy}
     own = [(name, value) for name, value in request.proxy_headers.items() if name not in named]
     return own + [(name, value) for name, value in for_proxy.items() if name.lower() not in _OURS]
+
+
+def _id_in_turn(turn: str, method: str, url: str, body: bytes) -> str:
+    return str(to_uuid(f"{turn}\n{method} {url}\n{hashlib.sha256(body).hexdigest()}"))
 
 
 def _plain_url(url: str) -> str:

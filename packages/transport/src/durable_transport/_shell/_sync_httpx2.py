@@ -5,6 +5,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -28,12 +29,12 @@ from durable_transport._effects import (
     Store,
 )
 from durable_transport._entries import Sessions, Storage
-from durable_transport._errors import GenerationError
+from durable_transport._errors import GenerationError, may_go_on
 from durable_transport._fields import Fields, raw
 from durable_transport._generation import Generation
-from durable_transport._headers import ambient_headers
+from durable_transport._headers import ambient_headers, session_headers
 from durable_transport._link import Clocks
-from durable_transport._request import ProxyURL, read_request
+from durable_transport._request import DurableRequest, ProxyURL, read_request
 from durable_transport._shape_generation import Reads, driver_for
 from durable_transport._shell._errors_httpx2 import broke, flavoured
 from durable_transport._shell._io_sync import (
@@ -53,6 +54,8 @@ from durable_transport.protocol import ProxyHeader
 T = TypeVar("T")
 
 _CLOCKS = Clocks(monotonic=time.monotonic, wall=time.time, random=random.random)
+_unanswered: ContextVar[DurableRequest | None] = ContextVar("durable_unanswered", default=None)
+"""The caller's last request, while nobody knows what became of it: it may be tried again."""
 
 
 class DurableTransport(httpx2.BaseTransport):
@@ -60,6 +63,7 @@ class DurableTransport(httpx2.BaseTransport):
 
     Args:
         proxy_url: The proxy's base URL, for example ``http://localhost:4000``.
+        session: The session of requests that name none, as in `session`.
         storage: Where active generations are remembered; `MemoryStorage` when absent.
         headers: Headers for the proxy, such as credentials: a mapping, or a function that is
             called for every request, also for each reconnection. They do not go upstream.
@@ -73,13 +77,14 @@ class DurableTransport(httpx2.BaseTransport):
 
     Raises:
         InvalidProxyURL: ``proxy_url`` cannot be one.
-        ValueError: ``reads`` is neither.
+        ValueError: ``reads`` is neither, or ``session`` is no id.
     """
 
     def __init__(
         self,
         proxy_url: str,
         *,
+        session: str | None = None,
         storage: Storage | None = None,
         headers: HeaderSource = None,
         match: Callable[[httpx2.Request], bool] | None = None,
@@ -92,6 +97,7 @@ class DurableTransport(httpx2.BaseTransport):
         self._storage: Storage = MemoryStorage() if storage is None else storage
         self.sessions = Sessions(self._storage, self._proxy.text, clock=_CLOCKS.wall)
         """What is remembered of this proxy's sessions."""
+        self._defaults = session_headers(session)
         self._headers = headers
         self._match = match
         self._timing = timing or Timing()
@@ -103,22 +109,24 @@ class DurableTransport(httpx2.BaseTransport):
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request; the answer's body is durable."""
-        ambient = ambient_headers()
+        ambient = self._defaults | ambient_headers()
         resume = ProxyHeader.RESUME_ACTIVE_GENERATION
         is_resume = resume in request.headers or resume.lower() in ambient
         if self._match is not None and not is_resume and not self._match(request):
             return self._inner.handle_request(request)
+        asked = read_request(
+            method=request.method,
+            url=str(request.url),
+            headers=Fields(request.headers.raw),
+            # Read as a whole: it may have to be sent again.
+            body=b"" if is_resume else request.read(),
+            timeout=request.extensions.get("timeout", {}),
+            ambient=ambient,
+            new_id=uuid4,
+            unanswered=_unanswered.get(),
+        )
         generation = self._driver(
-            read_request(
-                method=request.method,
-                url=str(request.url),
-                headers=Fields(request.headers.raw),
-                # Read as a whole: it may have to be sent again.
-                body=b"" if is_resume else request.read(),
-                timeout=request.extensions.get("timeout", {}),
-                ambient=ambient,
-                new_id=uuid4,
-            ),
+            asked,
             proxy=self._proxy,
             sessions=self.sessions,
             timing=self._timing,
@@ -126,7 +134,15 @@ class DurableTransport(httpx2.BaseTransport):
         )
         connection = _Connection(self._inner, self._headers, blocking=self._storage.blocking)
         body = _Body(generation, connection, self._timing)
-        return body.respond()
+        _unanswered.set(asked)
+        try:
+            response = body.respond()
+        except GenerationError as error:
+            if not may_go_on(error):
+                _unanswered.set(None)
+            raise
+        _unanswered.set(None)
+        return response
 
     def stop(
         self,

@@ -16,10 +16,12 @@ from durable_transport.protocol._control import (
     Timing,
 )
 from durable_transport.protocol._generation import (
+    GENERATIONS,
     GenerationPaths,
     StartAnswer,
     generation_paths,
     parse_generation_path,
+    session_prefix,
     to_uuid,
 )
 from durable_transport.protocol._headers import (
@@ -39,6 +41,7 @@ from durable_transport.protocol._offsets import (
 
 __all__ = [
     "BEGINNING",
+    "GENERATIONS",
     "HOP_BY_HOP_HEADERS",
     "MAX_POSITION",
     "NOW",
@@ -63,5 +66,6 @@ __all__ = [
     "generation_paths",
     "parse_generation_path",
     "parse_offset",
+    "session_prefix",
     "to_uuid",
 ]

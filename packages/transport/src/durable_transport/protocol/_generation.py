@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 NIL_UUID = UUID(int=0)
+GENERATIONS = "generations/"
+"""What the paths of all generations' streams begin with."""
 
 
 def to_uuid(text: str, namespace: UUID = NIL_UUID) -> UUID:
@@ -24,12 +26,17 @@ class GenerationPaths:
     @property
     def subject(self) -> str:
         """The generation itself, as signatures and records name it: ``{session}/{request}``."""
-        return self.data.removeprefix("generations/").removesuffix("/data")
+        return self.data.removeprefix(GENERATIONS).removesuffix("/data")
+
+
+def session_prefix(session_id: UUID) -> str:
+    """What the paths of the streams of all generations of a session begin with."""
+    return f"{GENERATIONS}{session_id}/"
 
 
 def generation_paths(session_id: UUID, request_id: UUID) -> GenerationPaths:
     """Where a generation's two streams are: a wire fact, the same on every node and client."""
-    base = f"generations/{session_id}/{request_id}"
+    base = f"{session_prefix(session_id)}{request_id}"
     return GenerationPaths(data=f"{base}/data", control=f"{base}/control")
 
 

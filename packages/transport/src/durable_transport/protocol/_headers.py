@@ -57,6 +57,8 @@ class ProxyHeader(StrEnum):
 
     SESSION_ID = "X-Session-ID"
     REQUEST_ID = "X-Request-ID"
+    TURN_ID = "X-Turn-ID"
+    """Of our own, from client code to its transport: makes the request's id, with what it asks."""
     RESUME_ACTIVE_GENERATION = "X-Resume-Active-Generation"
     REPLAY_FROM_START = "X-Replay-From-Start"
     ACTIVE_GENERATION_TTL = "X-Active-Generation-TTL"
