@@ -54,6 +54,13 @@ class ThinClient:
                     self.offset = json.loads(line.removeprefix("data:"))["streamNextOffset"]
 
 
+def _without_phase(rows: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: {name: one for name, one in row.items() if name != "phase"}
+        for key, row in rows.items()
+    }
+
+
 def _is_answer(message: dict[str, Any]) -> bool:
     return bool(message["isComplete"]) and message["role"] == "assistant"
 
@@ -93,7 +100,8 @@ async def test_a_thin_client_ends_with_the_rows_of_a_materializer() -> None:
             await asyncio.gather(following, later, return_exceptions=True)
         approvals = {key: row.to_json() for key, row in state.messages.approvals.items()}
         calls = {key: row.to_json() for key, row in state.messages.tool_calls.items()}
-        assert (thin.rows["approval"], thin.rows["tool_call"]) == (approvals, calls)
+        assert _without_phase(thin.rows["approval"]) == approvals
+        assert _without_phase(thin.rows["tool_call"]) == calls
         assert not thin.rows["active_generation"]
         assert thin.rows["stats"]["s1"] == state.messages.stats.to_json()
         assert (thin.resets, late.resets) == (0, 0)
@@ -101,6 +109,8 @@ async def test_a_thin_client_ends_with_the_rows_of_a_materializer() -> None:
         assert [one["phase"] for one in got["toolCalls"]] == ["requested"]
         approvals_got = (await client.call("GET", "/approvals")).json()["approvals"]
         assert [one["phase"] for one in approvals_got] == ["applied"]
+        assert list(thin.rows["tool_call"].values()) == got["toolCalls"]
+        assert list(thin.rows["approval"].values()) == approvals_got
         stats = (await client.call("GET", "/stats")).json()["stats"]
         assert stats["messageCount"] == 3
 
@@ -147,3 +157,51 @@ async def test_an_offset_that_nobody_remembers_begins_anew() -> None:
         rows = (await polling).json()
         assert [row["key"] for row in rows if row["type"] == "message"] == ["m2"]
         assert agents.calls == {}
+
+
+async def test_a_view_has_everything_about_a_session() -> None:
+    """Also who is there, who answers, what is running; live as in a snapshot."""
+    async with agent_server() as agents, served() as client:
+        await client.create(runPolicy="reject")
+
+        async def ask(call: Call) -> None:
+            await call.call_tool("c1", "rm", {"file": "x"})
+            await call.call_tool("c2", "ls", {})
+            await call.done("tool_calls")
+
+        agents.answers["talk"] = ask
+        phases: list[str] = []
+
+        class Watching(ThinClient):
+            def apply(self, row: Any) -> None:
+                super().apply(row)
+                if row.get("type") == "tool_call" and row["key"] == "c1":
+                    phases.append(row["value"]["phase"])
+
+        live = Watching()
+        following = asyncio.create_task(live.follow(client))
+        try:
+            await client.register(agents.spec("talk", name="Talk"), agents.spec("other"))
+            await client.call("DELETE", "/agents/other")
+            await client.post("/presence", 204, actorId="ann", name="Ann")
+            await client.send("go", actorId="ann")
+            await client.quiet()
+            agents.answer("talk", "fine")
+            await client.post("/tool-results", 204, toolCallId="c1", output=1)
+            await eventually(lambda: phases[-1:] == ["answered"])
+            await client.post("/tool-results", 204, toolCallId="c2", output=2)
+            state = await client.quiet()
+            snapshot = ThinClient()
+            for row in (await client.call("GET", "/view")).json():
+                snapshot.apply(row)
+            await eventually(lambda: {k: v for k, v in live.rows.items() if v} == snapshot.rows)
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+        assert phases == ["requested", "answered", "applied"]
+        assert list(snapshot.rows["agent"]) == ["talk"]
+        assert snapshot.rows["presence"]["ann"]["status"] == "online"
+        assert [one["status"] for one in snapshot.rows["run"].values()] == ["completed"] * 2
+        assert list(snapshot.rows["run"]) == list(state.runs)
+        assert snapshot.rows["session"]["s1"]["runPolicy"] == "reject"
+        assert live.resets == 0

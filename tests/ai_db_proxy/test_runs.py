@@ -139,6 +139,29 @@ async def test_agents_answer_each_other_up_to_a_limit() -> None:
         assert sum(map(len, agents.calls.values())) > calls
 
 
+async def test_who_answers_an_agent_is_asked_about_what_that_one_said() -> None:
+    """Also when it has said something itself since the other one began to speak."""
+    async with agent_server() as agents, served() as client:
+        await client.create()
+        await client.register(agents.spec("slow"), agents.spec("critic", triggers="all"))
+        go_slow, go_critic = held(agents, "slow"), asyncio.Event()
+
+        async def judge(call: Call) -> None:
+            await go_critic.wait()
+            await call.say("noted")
+            await call.done()
+
+        agents.answers["critic"] = judge
+        await client.send("hello", actorId="ann")
+        await client.until(lambda state: ("slow", "I ") in conversation(state))
+        go_critic.set()
+        await client.until(lambda state: statuses(state).count("completed") == 1)
+        go_slow.set()
+        await client.quiet()
+        _, second = agents.calls["critic"]
+        assert [text for _, text in second.texts] == ["hello", "noted", "I say"]
+
+
 async def test_a_message_sent_twice_is_there_once() -> None:
     async with agent_server() as agents, served() as client:
         await client.create()

@@ -45,7 +45,7 @@ PURE = {
     "_status.py": {"collections.abc", "dataclasses", "durable_streams_server", "typing", "uuid"},
     "_stop_request.py": {"dataclasses", "json", "typing"},
     "_upstream_request.py": {"typing"},
-    "_urls.py": {"dataclasses", "ipaddress", "re"},
+    "_urls.py": {"dataclasses", "functools", "ipaddress", "re"},
     "_v1_errors.py": {"collections.abc", "dataclasses", "enum", "types"},
     "_v1_request.py": {"enum", "urllib.parse", "uuid"},
 }

@@ -429,6 +429,13 @@ async def test_no_such_route(method: str, path: str) -> None:
         assert counted == {"not_found": 1, "unauthorized": 1}
 
 
+def test_every_refusal_of_this_surface_is_counted_as_something() -> None:
+    from durable_proxy._v1_errors import STATUS
+    from durable_proxy._v1_proxy import COUNTED_AS
+
+    assert set(COUNTED_AS) == set(STATUS.values())
+
+
 def test_every_code_has_the_status_of_the_specification() -> None:
     from durable_proxy._v1_errors import STATUS, V1Code
 

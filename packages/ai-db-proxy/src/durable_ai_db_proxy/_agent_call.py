@@ -116,7 +116,7 @@ def history(state: SessionState, run: Run) -> list[MessageRow]:
         and (message.is_complete or message.id not in state.messages.active_generations)
     ]
     match run.cause:
-        case Cause.MESSAGE:
+        case Cause.MESSAGE | Cause.AGENT:
             return _asked_last(known, run)
         case Cause.ANSWER:
             # Models and agents carry out the calls of the last message, and of no other.

@@ -9,16 +9,14 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Response
 from starlette.responses import StreamingResponse
 
-from durable_ai_db.materialize import ApprovalRow, ToolCallRow
 from durable_ai_db_proxy import _ids
 from durable_ai_db_proxy._auth import Principal, Right
-from durable_ai_db_proxy._decision import fresh_answers, unsettled
 from durable_ai_db_proxy._errors import RefusedError
 from durable_ai_db_proxy._log import LogUnavailableError, MissingError
+from durable_ai_db_proxy._phase import Phases
 from durable_ai_db_proxy._rows import Json, dumps
 from durable_ai_db_proxy._service import SessionService
 from durable_ai_db_proxy._sessions import Session
-from durable_ai_db_proxy._state import SessionState
 from durable_ai_db_proxy._view import RESET, View, snapshot
 from durable_transport.protocol import BEGINNING, NOW, StreamHeader
 
@@ -55,10 +53,7 @@ def add_reads(router: APIRouter, service: Service, needs: Needs) -> None:
         """All tool calls and results; ``phase`` says how far a call is."""
         session = await session_of(session_id)
         state = session.state
-        calls = [
-            one.to_json() | {"phase": phase(state, one, answered=one.state == "complete")}
-            for one in state.messages.tool_calls.values()
-        ]
+        calls = list(map(Phases(state).row, state.messages.tool_calls.values()))
         results = [one.to_json() for one in state.messages.tool_results.values()]
         return _json({"toolCalls": calls, "toolResults": results}, session)
 
@@ -69,10 +64,7 @@ def add_reads(router: APIRouter, service: Service, needs: Needs) -> None:
         """All approvals; ``phase`` says how far one is."""
         session = await session_of(session_id)
         state = session.state
-        rows = [
-            one.to_json() | {"phase": phase(state, one, answered=one.status != "pending")}
-            for one in state.messages.approvals.values()
-        ]
+        rows = list(map(Phases(state).row, state.messages.approvals.values()))
         return _json({"approvals": rows}, session)
 
     @router.get("/v1/sessions/{session_id}/stats")
@@ -92,26 +84,6 @@ def add_reads(router: APIRouter, service: Service, needs: Needs) -> None:
     ) -> Response:
         """The materialized rows as a stream: State Protocol rows, read like any stream."""
         return await _follow(service(), await session_of(session_id), offset, live)
-
-
-def phase(state: SessionState, asked: ToolCallRow | ApprovalRow, *, answered: bool) -> str:
-    """How far a call or an approval is.
-
-    ``requested``; ``answered`` while the agent has yet to go on from it; ``applied``.
-    """
-    if not answered:
-        return "requested"
-    runs = [run for run in state.runs.values() if asked.id in run.answers]
-    if any(run.started_at is None for run in runs):
-        return "answered"
-    awaits_more = bool(unsettled(state, asked.message_id)) or _is_speaking(state, asked.message_id)
-    fresh = asked.id in fresh_answers(state, asked.message_id)
-    return "answered" if fresh and awaits_more else "applied"
-
-
-def _is_speaking(state: SessionState, message_id: str) -> bool:
-    run = state.run_of_message(message_id)
-    return run is not None and run.status.is_open
 
 
 async def _follow(
@@ -157,10 +129,10 @@ def _records(session: Session, offset: str) -> list[bytes]:
     if offset == session.offset:
         return []
     if offset == BEGINNING:
-        return snapshot(session.state.messages)
+        return snapshot(session.state)
     view: View | None = session.view
     found = None if view is None else view.since(offset)
-    return [RESET, *snapshot(session.state.messages)] if found is None else found
+    return [RESET, *snapshot(session.state)] if found is None else found
 
 
 async def _wait(service: SessionService, session: Session, seconds: float) -> None:

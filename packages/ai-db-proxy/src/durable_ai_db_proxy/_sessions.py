@@ -106,7 +106,7 @@ class Session:
         async with self._lock:
             await self._refresh()
             if self.view is None:
-                self.view = View(self._state.messages)
+                self.view = View(self._state)
 
     async def decide(self, decide: Decide, txid: str | None = None) -> Decision:
         """Make a decision and write it down.

@@ -5,12 +5,15 @@ the stream: whoever reads the same rows comes to the same state.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from durable_ai_db.materialize import BadRowError, ChunkRow, Materializer, RowChange
 from durable_ai_db_proxy._policy import RunPolicy
-from durable_ai_db_proxy._rows import BY, DECISION, Json
+from durable_ai_db_proxy._rows import BY, DECISION, Json, Row
 from durable_ai_db_proxy._run import Cause, Run
+
+Change: TypeAlias = RowChange | Row
+"""Something that is materialized is another one, or a row that stands for itself was written."""
 
 REMEMBERED = 64
 """So many of the last decisions are known by who made them."""
@@ -65,9 +68,9 @@ class SessionState:
         """The run whose answer a message is."""
         return next((run for run in self.runs.values() if run.message_id == message_id), None)
 
-    def apply(self, rows: Iterable[Any]) -> list[RowChange]:
-        """Take in rows of the stream, parsed; what changed of what is materialized."""
-        changes: list[RowChange] = []
+    def apply(self, rows: Iterable[Any]) -> list[Change]:
+        """Take in rows of the stream, parsed; what has changed."""
+        changes: list[Change] = []
         chunks: list[ChunkRow] = []
         for row in rows:
             self.count += 1
@@ -76,7 +79,7 @@ class SessionState:
             headers = row["headers"]
             self._note_decision(headers)
             if row.get("type") != "chunk":
-                self._apply_other(str(row.get("type")), row, headers)
+                changes += self._apply_other(str(row.get("type")), row, headers)
             elif headers.get("operation") == "insert":
                 self._add_chunk(row.get("value"), chunks)
             else:
@@ -118,31 +121,37 @@ class SessionState:
             self.ends_at.pop(message_id, None)
         return changes
 
-    def _apply_other(self, kind: str, row: Mapping[str, Any], headers: Mapping[str, Any]) -> None:
+    def _apply_other(
+        self, kind: str, row: Mapping[str, Any], headers: Mapping[str, Any]
+    ) -> list[Row]:
         key, value = str(row.get("key")), row.get("value")
         gone = headers.get("operation") == "delete" or not isinstance(value, Mapping)
+        now = None if gone else dict(row["value"])
         match kind:
-            case "run" if not gone:
-                self._apply_run(row["value"])
-            case "session" if not gone:
-                self.settings = dict(row["value"])
+            case "run" if now is not None:
+                if not self._apply_run(now):
+                    return []
+            case "session" if now is not None:
+                key, self.settings = self.session_id, now  # a fork's begins as its source's
             case "agent":
-                _put(self.agents, key, None if gone else dict(row["value"]))
+                _put(self.agents, key, now)
             case "presence":
-                _put(self.presence, key, None if gone else dict(row["value"]))
+                _put(self.presence, key, now)
             case _:
-                pass
+                return []
+        return [Row(kind, key, "delete" if now is None else "upsert", now)]
 
-    def _apply_run(self, value: Mapping[str, Any]) -> None:
+    def _apply_run(self, value: Mapping[str, Any]) -> bool:
         try:
             run = Run.from_json(value)
         except (KeyError, ValueError, TypeError):
-            return
+            return False
         if run.session_id != self.session_id:
-            return
+            return False
         if run.id not in self.runs:
             self.agent_turns = self.agent_turns + 1 if run.cause is Cause.AGENT else 0
         self.runs[run.id] = run
+        return True
 
 
 def _put(rows: dict[str, Json], key: str, value: Json | None) -> None:

@@ -1,7 +1,8 @@
 """What is materialized from a session, as State Protocol rows that a thin client can follow. Pure.
 
-Rows of types ``message``, ``tool_call``, ``tool_result``, ``approval``, ``active_generation`` and
-``stats`` are whole. Text that grows is not sent again: a ``message_delta`` says
+Rows of types ``message``, ``tool_call``, ``tool_result``, ``approval``, ``active_generation``,
+``stats``, ``presence``, ``agent``, ``run`` and ``session`` are whole; calls and approvals say in
+``phase`` how far they are. Text that grows is not sent again: a ``message_delta`` says
 
     {messageId, part, field, at, text}
 
@@ -14,21 +15,25 @@ Offsets are those of the session's stream. Who asks from an offset that is not r
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from durable_ai_db.materialize import (
-    Materializer,
+    ApprovalRow,
     MessageRow,
     RowChange,
     TextPart,
     ToolCallPart,
     ToolCallRow,
 )
+from durable_ai_db_proxy._phase import APPLIED, Asked, Phases, asked_in
 from durable_ai_db_proxy._rows import Row, dumps, record
+from durable_ai_db_proxy._state import Change, SessionState
 
 REMEMBERED = 1024
 """So many reads of a session can be caught up with by their changes."""
+CHANGED = ""
+"""No phase: the row is to be told again."""
 RESET = dumps({"headers": {"control": "reset"}}).encode()
 
 
@@ -44,17 +49,25 @@ class View:
     """The changes of one session's rows, from now on.
 
     Args:
-        rows: As they are now.
+        state: As the session is now; it is looked at again at every change.
     """
 
-    def __init__(self, rows: Materializer) -> None:
-        self._messages: dict[str, MessageRow] = dict(rows.messages)
-        self._calls: dict[str, ToolCallRow] = dict(rows.tool_calls)
+    def __init__(self, state: SessionState) -> None:
+        self._state = state
+        self._messages: dict[str, MessageRow] = dict(state.messages.messages)
+        self._calls: dict[str, ToolCallRow] = dict(state.messages.tool_calls)
         self._batches: deque[Batch] = deque(maxlen=REMEMBERED)
+        phases = Phases(state)
+        self._phases = {(name, key): phases.of(one) for name, key, one in asked_in(state)}
+        """Of what agents have asked, until it is applied."""
+        self._moved = False
 
-    def add(self, start: str, end: str, changes: Iterable[RowChange]) -> None:
+    def add(self, start: str, end: str, changes: Sequence[Change]) -> None:
         """Take in what a read from offset ``start`` to ``end`` changed."""
+        self._moved = False
         rows = [row for change in changes for row in self._rows_of(change)]
+        if self._moved:
+            rows += self._asked()
         self._batches.append(Batch(start, end, [record(row) for row in rows]))
 
     def since(self, offset: str) -> list[bytes] | None:
@@ -66,7 +79,11 @@ class View:
                 return found
         return None
 
-    def _rows_of(self, change: RowChange) -> list[Row]:
+    def _rows_of(self, change: Change) -> list[Row]:
+        """What a change comes to at once; what agents have asked is told by `_asked`."""
+        if isinstance(change, Row):
+            self._moved |= change.type == "run"
+            return [change]
         match change.row:
             case MessageRow() as message:
                 before = self._messages.get(change.key)
@@ -76,12 +93,39 @@ class View:
             case ToolCallRow() as call:
                 earlier = self._calls.get(change.key)
                 self._calls[change.key] = call
-                return [] if earlier is not None and _only_grew(earlier, call) else [_whole(change)]
-            case _:
-                if change.row is None:
-                    self._messages.pop(change.key, None)
-                    self._calls.pop(change.key, None)
-                return [_whole(change)]
+                if earlier is None or not _only_grew(earlier, call):
+                    self._phases[change.collection, change.key] = CHANGED
+                    self._moved = True
+                return []
+            case ApprovalRow():
+                self._phases[change.collection, change.key] = CHANGED
+                self._moved = True
+                return []
+            case None:
+                self._messages.pop(change.key, None)
+                self._calls.pop(change.key, None)
+                self._phases.pop((change.collection, change.key), None)
+        self._moved |= change.collection == "tool_result"
+        return [_whole(change)]
+
+    def _asked(self) -> list[Row]:
+        """What agents have asked, as far as it is another one now, or further than it was."""
+        rows: list[Row] = []
+        phases = Phases(self._state)
+        for (name, key), before in list(self._phases.items()):
+            asked = _asked_at(self._state, name, key)
+            if asked is None or before == APPLIED:
+                del self._phases[name, key]
+                continue
+            now = self._phases[name, key] = phases.of(asked)
+            if now != before:
+                rows.append(Row(name, key, "upsert", phases.row(asked)))
+        return rows
+
+
+def _asked_at(state: SessionState, collection: str, key: str) -> Asked | None:
+    rows = state.messages.tool_calls if collection == "tool_call" else state.messages.approvals
+    return rows.get(key)
 
 
 def _whole(change: RowChange) -> Row:
@@ -139,17 +183,25 @@ def _same_call(old: ToolCallPart, new: ToolCallPart) -> bool:
     )
 
 
-def snapshot(rows: Materializer) -> list[bytes]:
+def snapshot(state: SessionState) -> list[bytes]:
     """Everything as it is."""
-    changes = [RowChange("message", key, one) for key, one in rows.messages.items()]
-    changes += [RowChange("tool_call", key, one) for key, one in rows.tool_calls.items()]
-    changes += [RowChange("tool_result", key, one) for key, one in rows.tool_results.items()]
-    changes += [RowChange("approval", key, one) for key, one in rows.approvals.items()]
-    changes += [
-        RowChange("active_generation", key, one) for key, one in rows.active_generations.items()
+    rows, phases = state.messages, Phases(state)
+    made = [Row("message", key, "upsert", one.to_json()) for key, one in rows.messages.items()]
+    made += [Row(name, key, "upsert", phases.row(one)) for name, key, one in asked_in(state)]
+    made += [
+        Row("tool_result", key, "upsert", one.to_json()) for key, one in rows.tool_results.items()
     ]
-    changes.append(RowChange("stats", rows.session_id, rows.stats))
-    return [record(_whole(change)) for change in changes]
+    made += [
+        Row("active_generation", key, "upsert", one.to_json())
+        for key, one in rows.active_generations.items()
+    ]
+    made.append(Row("stats", rows.session_id, "upsert", rows.stats.to_json()))
+    made += [Row("presence", key, "upsert", one) for key, one in state.presence.items()]
+    made += [Row("agent", key, "upsert", one) for key, one in state.agents.items()]
+    made += [run.to_row() for run in state.runs.values()]
+    if state.settings:
+        made.append(Row("session", rows.session_id, "upsert", state.settings))
+    return list(map(record, made))
 
 
 def apply_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:

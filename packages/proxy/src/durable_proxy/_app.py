@@ -38,7 +38,7 @@ from durable_proxy._refusing import ALWAYS, refuse, refuse_method
 from durable_proxy._request_body import read_start, while_there
 from durable_proxy._service import Options, Proxy
 from durable_proxy._shape_app import ELECTRIC_HEADERS, LogShapes, ShapeApp, Source
-from durable_proxy._stalled import StalledReads
+from durable_proxy._stalled_reads import StalledReads
 from durable_proxy._start_request import METHODS, Limits, StartRequest
 from durable_proxy._upstream import Timeouts
 from durable_proxy._v1_proxy import v1_routes

@@ -31,7 +31,7 @@ from durable_streams_server import (
     StreamNotFoundError,
     json_record,
 )
-from durable_transport.protocol import ControlMessage, GenerationPaths, StopPayload
+from durable_transport.protocol import GENERATIONS, ControlMessage, GenerationPaths, StopPayload
 
 STOP_SECONDS = 5.0
 """How long a stop waits for the end that it has asked for."""
@@ -72,7 +72,7 @@ class Desk:
 
     # ------------------------------------------------------------------ looking
 
-    async def running(self, prefix: str = "generations/") -> list[Json]:
+    async def running(self, prefix: str = GENERATIONS) -> list[Json]:
         """The generations that run, on all nodes, the oldest first.
 
         Args:

@@ -16,7 +16,7 @@ from durable_proxy._service import Proxy
 from durable_proxy._start_request import parse_id
 from durable_proxy._status import Json, describe
 from durable_proxy._stop_request import check_stop_length, parse_stop
-from durable_transport.protocol import ErrorCode, generation_paths
+from durable_transport.protocol import ErrorCode, generation_paths, session_prefix
 
 NO_GENERATION = Refusal(ErrorCode.NOT_FOUND, "there is no generation with these ids")
 
@@ -37,7 +37,7 @@ def desk_routes(proxy: Proxy, guard: Guard) -> APIRouter:
     async def active(session: str) -> Response:
         """Those of one session that run, on all nodes, the oldest first."""
         session_id = parse_id(session)
-        running = await desk().running(f"generations/{session_id}/")
+        running = await desk().running(session_prefix(session_id))
         return _told({"sessionId": str(session_id), "generations": running})
 
     @router.get("/api/{session}/{request_id}", dependencies=[Depends(guard.may(Right.READ))])

@@ -14,6 +14,7 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from durable_proxy._asked_stream import asked_stream
 from durable_proxy._authorize import Ask
 from durable_proxy._errors import Refusal, RefusedError
 from durable_proxy._figures import Figures, resumes
@@ -32,7 +33,8 @@ from durable_proxy._guard import (
 )
 from durable_proxy._quota import Quota
 from durable_proxy._refusing import refuse
-from durable_transport.protocol import ErrorCode, generation_paths, parse_generation_path
+from durable_proxy._signing import Signer
+from durable_transport.protocol import ErrorCode, generation_paths
 
 TOO_MANY_READERS = Refusal(
     ErrorCode.TOO_MANY_READERS, "you have as many readers on this node as you may: try again soon"
@@ -129,15 +131,14 @@ class Guard:
 
     def signed_query(self, subject: str) -> str:
         """Give the query of a new address, with its question mark; nothing without a secret."""
-        if self._signer is None:
-            return ""
-        return f"?{self._signer.query(subject, self.expiry())}"
+        return self._query(self._signer, subject)
 
     def address_query(self, subject: str) -> str:
         """Give the query of an address where a protocol wants one, even without a secret."""
-        if self._address_signer is None:
-            return ""
-        return f"?{self._address_signer.query(subject, self.expiry())}"
+        return self._query(self._address_signer, subject)
+
+    def _query(self, signer: Signer | None, subject: str) -> str:
+        return "" if signer is None else f"?{signer.query(subject, self.expiry())}"
 
     def check_address(self, signature: tuple[str, str], subject: str) -> Principal:
         """Admit whoever has a signed address of ``subject``, and nobody else.
@@ -193,9 +194,10 @@ class GuardedStreams:
         """Serve one request."""
         if scope["type"] != "http" or scope["method"] == "OPTIONS":
             return await self._streams(scope, receive, send)
-        request = Request(scope, receive)
+        request, asked = Request(scope, receive), asked_stream(scope)
+        subject = None if asked is None else asked[0].subject
         try:
-            principal = await self._guard.admit(request, Right.READ, _subject_of_path(scope))
+            principal = await self._guard.admit(request, Right.READ, subject)
             give_back = self._guard.read_slot(principal)
         except RefusedError as error:
             return await refuse(error.refusal)(scope, receive, send)
@@ -204,15 +206,3 @@ class GuardedStreams:
             return await self._streams(scope, receive, send)
         finally:
             give_back()
-
-
-def _subject_of_path(scope: Scope) -> str | None:
-    """The generation whose stream is read: by the path as it came, which the streams go by too.
-
-    Only its one canonical spelling counts: what was signed has to be what is read.
-    """
-    raw: bytes | None = scope.get("raw_path")
-    path = scope["path"] if raw is None else raw.decode("latin-1")
-    local = path.removeprefix(scope.get("root_path", "")).removeprefix("/")
-    found = parse_generation_path(local)
-    return None if found is None else found[0].subject

@@ -1,6 +1,7 @@
 """What has come of an answer and is not fetched yet, and whoever waits for more of it."""
 
 import asyncio
+from abc import ABC, abstractmethod
 
 from durable_proxy._http1 import GarbageError, TruncatedError
 
@@ -23,7 +24,7 @@ class NotTakenError(Exception):
 Failure = GarbageError | TruncatedError | SilentError | BrokenError | NotTakenError
 
 
-class Incoming:
+class Incoming(ABC):
     """The receiving half of a request: its answer's body as it comes, and how that went wrong.
 
     One task waits at a time. What knows of the wire underneath fills in the three methods at the
@@ -106,14 +107,14 @@ class Incoming:
 
     # ------------------------------------------------------------------ known by the wire
 
+    @abstractmethod
     def _is_over(self) -> bool:
         """The body has come to its promised end."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _fetched(self) -> None:
         """Everything that had come is fetched: more may come."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _give_up(self) -> None:
         """Nothing more may come."""
-        raise NotImplementedError

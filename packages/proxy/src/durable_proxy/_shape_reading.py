@@ -24,7 +24,7 @@ from durable_streams_server import (
     StreamInfo,
     StreamNotFoundError,
 )
-from durable_transport.protocol import generation_paths
+from durable_transport.protocol import generation_paths, session_prefix
 
 BATCH_BYTES = 1024 * 1024
 """About so much of the log is in one answer."""
@@ -166,7 +166,7 @@ class ShapeReading:
         return Shape(kind, session, request, _pairs(streams))
 
     async def _streams_of(self, session: UUID) -> list[StreamInfo]:
-        prefix, found = f"generations/{session}/", list[StreamInfo]()
+        prefix, found = session_prefix(session), list[StreamInfo]()
         while True:
             after = found[-1].path if found else ""
             page = await self._log.list_streams(prefix, after, PAGE)

@@ -8,6 +8,7 @@ allowlist and connected to. There is one spelling of an address: ``2130706433``,
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 MAX_URL_LENGTH = 8192
@@ -72,6 +73,7 @@ class Target:
         return f"{self.origin}{self.path}{self.query}"
 
 
+@lru_cache(maxsize=1024)  # a proxy calls few URLs, each many times
 def parse_url(text: str) -> Target:
     """Read an upstream URL.
 

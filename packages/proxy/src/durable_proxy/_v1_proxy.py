@@ -47,9 +47,12 @@ REFUSED = 400
 COUNTED_AS = {
     400: ErrorCode.BAD_REQUEST,
     401: ErrorCode.UNAUTHORIZED,
+    403: ErrorCode.UPSTREAM_NOT_ALLOWED,
     404: ErrorCode.NOT_FOUND,
+    502: ErrorCode.UPSTREAM_UNREACHABLE,
+    504: ErrorCode.UPSTREAM_TIMEOUT,
 }
-"""Refusals that only this surface has, in the figures of all."""
+"""Refusals that only this surface has, by status, in the figures of all."""
 
 ASKED_FOR = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PATCH, DELETE, OPTIONS",

@@ -21,10 +21,9 @@ from durable_streams_server.commands import (
     json_lines,
     stored,
 )
-from durable_transport.protocol import GenerationPaths, ProxyHeader
+from durable_transport.protocol import GENERATIONS, GenerationPaths, ProxyHeader
 
 DEFAULT_PORT = 4000
-ROOT = "generations/"
 REMEDY = "Say --secret, or set PROXY_SECRET"
 
 
@@ -103,7 +102,7 @@ class StoredGenerations:
 
     def every(self, session: str | None) -> Iterator[Json]:
         """See `Generations.every`."""
-        infos = self._streams.infos(ROOT if session is None else f"{ROOT}{session}/")
+        infos = self._streams.infos(GENERATIONS if session is None else f"{GENERATIONS}{session}/")
         # In the order of their names, so both streams of one come together.
         for _, pair in groupby(infos, lambda info: info.path.rpartition("/")[0]):
             for paths, streams in by_generation(pair).items():

@@ -43,6 +43,8 @@ EXIT_FAILED = 1
     "--store",
     default="sqlite:///durable-streams.sqlite",
     show_default=True,
+    envvar="DATABASE_URL",
+    show_envvar=True,
     help="sqlite:///FILE, sqlite:// for one in memory, or postgresql://USER@HOST/DATABASE.",
 )
 @click.option(
