@@ -1,0 +1,275 @@
+import { complaints, Page } from './page.js'
+
+import { useChat } from '@ai-sdk/react'
+import type { UIMessage } from 'ai'
+import { renderToString } from 'react-dom/server'
+import { afterEach, expect, onTestFinished, test } from 'vitest'
+
+import { durableTransport } from '../src/ai-sdk.js'
+import {
+  GenerationTruncated,
+  MemoryStorage,
+  NotADurableProxy,
+  ProxyRefused,
+  ProxyUnreachable,
+  UpstreamRejected,
+  createDurableFetch,
+} from '../src/index.js'
+import type { DurableFetchOptions } from '../src/index.js'
+import { randomUUID } from '../src/uuid.js'
+import { QUICK, aModel, aRelay, anUpstream, proxyUrl, sse } from './fixtures.js'
+import { until } from './servers.js'
+
+afterEach(() => {
+  expect(complaints.splice(0)).toEqual([])
+})
+
+const start = sse({ type: 'start' }, { type: 'text-start', id: 't' })
+const word = (delta: string) => sse({ type: 'text-delta', id: 't', delta })
+const finish = sse({ type: 'text-end', id: 't' }, { type: 'finish' })
+
+type Options = Parameters<typeof durableTransport<UIMessage>>[3]
+
+/** One load of the page: `chat` is what useChat gave last. */
+class Tab {
+  readonly durable
+  readonly page = new Page()
+  chat!: ReturnType<typeof useChat<UIMessage>>
+
+  constructor(
+    api: string,
+    session: string,
+    readonly storage = new MemoryStorage(),
+    options: Partial<DurableFetchOptions> & { chat?: Options } = {},
+  ) {
+    const { chat, ...more } = options
+    this.durable = durableTransport(session, { proxyUrl, storage, timing: QUICK, ...more }, { api }, chat)
+    onTestFinished(() => this.close())
+  }
+
+  readonly Chat = () => {
+    this.chat = useChat(this.durable.durableSession)
+    return <p>{this.chat.messages.map(textOf).join('|')}</p>
+  }
+
+  async open(html?: string): Promise<this> {
+    await this.page.show(<this.Chat />, html)
+    await until(() => this.chat, 'the page')
+    return this
+  }
+
+  get texts(): string[] {
+    return this.chat.messages.map(textOf)
+  }
+
+  shows(text: string): Promise<void> {
+    return until(() => this.texts.join('|') === text, `${text}, and not ${this.texts.join('|')}`)
+  }
+
+  becomes(status: string): Promise<void> {
+    return until(() => this.chat.status === status, `to be ${status}, not ${this.chat.status}`)
+  }
+
+  close(): void {
+    this.page.leave()
+    this.durable.close()
+  }
+}
+
+function textOf(message: UIMessage): string {
+  return message.parts.map((part) => (part.type === 'text' ? part.text : '')).join('')
+}
+
+test('a reload in mid-stream: the text is whole, and the model was called once', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const first = await new Tab(model.url, session).open()
+  void first.chat.sendMessage({ text: 'Hello' })
+  model.say(...start, ...word('one '))
+  await first.shows('Hello|one ')
+  first.close()
+  model.say(...word('two '))
+  const second = await new Tab(model.url, session, first.storage).open()
+  await second.shows('Hello|one two ')
+  expect(second.chat.status).toBe('streaming')
+  model.say(...word('three'), ...finish)
+  model.end()
+  await second.becomes('ready')
+  expect(second.texts).toEqual(['Hello', 'one two three'])
+  expect(model.calls).toBe(1)
+  second.close()
+  const third = await new Tab(model.url, session, first.storage).open()
+  await third.shows('Hello|one two three')
+  model.reset()
+  void third.chat.sendMessage({ text: 'More' })
+  model.say(...start, ...word('four'), ...finish)
+  model.end()
+  await third.shows('Hello|one two three|More|four')
+})
+
+test('stop of useChat stops the model, and keeps what was there', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const ends: boolean[] = []
+  const tab = await new Tab(model.url, session, undefined, {
+    chat: { onFinish: (end) => ends.push(end.isAbort) },
+  }).open()
+  void tab.chat.sendMessage({ text: 'Hello' })
+  model.say(...start, ...word('one '))
+  await tab.shows('Hello|one ')
+  await tab.chat.stop()
+  expect(tab.chat.status).toBe('ready')
+  await until(() => model.upstream.disconnects === 1, 'the model to be let go')
+  expect(ends).toEqual([true])
+  tab.close()
+  const again = await new Tab(model.url, session, tab.storage).open()
+  await again.shows('Hello|one ')
+  expect(again.chat.status).toBe('ready')
+  model.reset()
+  void again.chat.sendMessage({ text: 'More' })
+  model.say(...start, ...word('two'), ...finish)
+  model.end()
+  await again.shows('Hello|one |More|two')
+})
+
+test('stop after a reload stops the model, too', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const first = await new Tab(model.url, session).open()
+  void first.chat.sendMessage({ text: 'Hello' })
+  model.say(...start, ...word('one '))
+  await first.shows('Hello|one ')
+  first.close()
+  const second = await new Tab(model.url, session, first.storage).open()
+  await second.shows('Hello|one ')
+  await second.becomes('streaming')
+  await second.chat.stop()
+  await until(() => model.upstream.disconnects === 1, 'the model to be let go')
+  expect(second.texts).toEqual(['Hello', 'one '])
+})
+
+test('leaving the page, and mounting it again, stops nothing', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const tab = await new Tab(model.url, session).open()
+  void tab.chat.sendMessage({ text: 'Hello' })
+  model.say(...start, ...word('one '))
+  await tab.shows('Hello|one ')
+  tab.page.leave()
+  const other = await new Page().show(<tab.Chat />)
+  model.say(...word('two'))
+  await tab.shows('Hello|one two')
+  other.leave()
+  model.say(...finish)
+  model.end()
+  const api = createDurableFetch({ proxyUrl })
+  await until(async () => (await api.active(session)).length === 0, 'the end')
+  expect(model.upstream.disconnects).toBe(0)
+})
+
+test('another tab shows what is sent, and follows what is answered, and its stop', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const first = await new Tab(model.url, session).open()
+  const second = await new Tab(model.url, session, first.storage).open()
+  void first.chat.sendMessage({ text: 'Hello' })
+  await second.shows('Hello')
+  model.say(...start, ...word('one '))
+  await second.shows('Hello|one ')
+  await second.becomes('streaming')
+  await second.chat.stop()
+  await first.becomes('ready')
+  expect(first.chat.error).toBeUndefined()
+  expect(first.texts).toEqual(['Hello', 'one '])
+  expect(model.calls).toBe(1)
+  await second.durable.clear()
+  await first.shows('')
+})
+
+test('another browser shows what runs', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const first = await new Tab(model.url, session).open()
+  void first.chat.sendMessage({ text: 'Hello' })
+  model.say(...start, ...word('one '))
+  await first.shows('Hello|one ')
+  first.close()
+  const other = await new Tab(model.url, session).open()
+  await other.shows('one ')
+})
+
+test('the first render is that of the server, whatever is stored', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const first = await new Tab(model.url, session).open()
+  void first.chat.sendMessage({ text: 'Hello' })
+  model.say(...start, ...word('one'), ...finish)
+  model.end()
+  await first.shows('Hello|one')
+  await first.becomes('ready')
+  const second = new Tab(model.url, session, first.storage)
+  expect(second.durable.initialMessages).toHaveLength(2)
+  const html = renderToString(<second.Chat />)
+  await second.open(html)
+  await second.shows('Hello|one')
+})
+
+test('what breaks off is a typed error, and stays', async () => {
+  const upstream = await anUpstream((_, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream', 'content-length': '1000' })
+    response.write([...start, ...word('half')].join(''), () => response.destroy())
+  })
+  const session = randomUUID()
+  const tab = await new Tab(upstream.url, session).open()
+  void tab.chat.sendMessage({ text: 'Hello' })
+  await tab.becomes('error')
+  expect(tab.chat.error).toBeInstanceOf(GenerationTruncated)
+  expect(tab.texts).toEqual(['Hello', 'half'])
+  tab.close()
+  const again = await new Tab(upstream.url, session, tab.storage).open()
+  await again.shows('Hello|half')
+  expect(again.chat.status).toBe('ready')
+})
+
+test.each([
+  ['a page of HTML', 200, 'text/html', '<html>', UpstreamRejected, /something else than a chat/],
+  ['an error page', 502, 'text/html', '<html>', UpstreamRejected, /502/],
+  ['an error', 418, 'text/plain', 'a teapot', Error, /a teapot/],
+])('a backend that answers with %s', async (_, status, type, body, kind, words) => {
+  const upstream = await anUpstream((_, response) => {
+    response.writeHead(status, { 'content-type': type })
+    response.end(body)
+  })
+  const tab = await new Tab(upstream.url, randomUUID()).open()
+  void tab.chat.sendMessage({ text: 'Hello' })
+  await tab.becomes('error')
+  expect(tab.chat.error).toBeInstanceOf(kind)
+  expect(tab.chat.error?.message).toMatch(words)
+})
+
+test('a backend that the proxy may not call', async () => {
+  const tab = await new Tab('http://not-allowed.example/', randomUUID()).open()
+  void tab.chat.sendMessage({ text: 'Hello' })
+  await tab.becomes('error')
+  expect(tab.chat.error).toBeInstanceOf(ProxyRefused)
+  expect(tab.chat.error).toMatchObject({ code: 'upstream_not_allowed' })
+})
+
+test('a proxy that is down at load is an error, and there is a way on', async () => {
+  const relay = await aRelay()
+  relay.down = true
+  const model = await aModel()
+  const tab = await new Tab(model.url, randomUUID(), undefined, { proxyUrl: relay.url }).open()
+  await tab.becomes('error')
+  expect(tab.chat.error).toBeInstanceOf(ProxyUnreachable)
+  relay.down = false
+  void tab.chat.sendMessage({ text: 'Hello' })
+  model.say(...start, ...word('one'), ...finish)
+  model.end()
+  await tab.shows('Hello|one')
+  await tab.becomes('ready')
+  relay.takeDown()
+  await tab.chat.stop()
+  await tab.becomes('error')
+  expect(tab.chat.error).toBeInstanceOf(ProxyUnreachable)
+})
+
+test('a server that is no proxy is an error that says so', async () => {
+  const upstream = await anUpstream((_, response) => response.end('<html>'))
+  const tab = await new Tab('http://x/', randomUUID(), undefined, { proxyUrl: upstream.url }).open()
+  await tab.becomes('error')
+  expect(tab.chat.error).toBeInstanceOf(NotADurableProxy)
+})

@@ -1,0 +1,279 @@
+import { complaints, Page } from './page.js'
+
+import { useChat } from '@tanstack/ai-react'
+import { useEffect } from 'react'
+import { renderToString } from 'react-dom/server'
+import { afterEach, expect, onTestFinished, test } from 'vitest'
+
+import {
+  GenerationTruncated,
+  MemoryStorage,
+  ProxyUnreachable,
+  UpstreamRejected,
+  createDurableFetch,
+} from '../src/index.js'
+import type { DurableFetchOptions } from '../src/index.js'
+import { durableTransport } from '../src/tanstack.js'
+import type { Durability } from '../src/tanstack.js'
+import { randomUUID } from '../src/uuid.js'
+import { QUICK, aModel, aRelay, anUpstream, proxyUrl, sse } from './fixtures.js'
+import { until } from './servers.js'
+
+afterEach(() => {
+  expect(complaints.splice(0)).toEqual([])
+})
+
+const ids = { threadId: 'chat', runId: 'run' }
+const start = sse(
+  { type: 'RUN_STARTED', ...ids },
+  { type: 'TEXT_MESSAGE_START', messageId: 'm', role: 'assistant' },
+)
+const word = (delta: string) => sse({ type: 'TEXT_MESSAGE_CONTENT', messageId: 'm', delta })
+const finish = sse(
+  { type: 'TEXT_MESSAGE_END', messageId: 'm' },
+  { type: 'RUN_FINISHED', ...ids, finishReason: 'stop' },
+)
+
+/** One load of the page: `chat` is what useChat gave last. */
+class Tab {
+  readonly durable
+  readonly page = new Page()
+  chat!: ReturnType<typeof useChat>
+  isMounted = false
+  durability!: Durability
+
+  constructor(
+    api: string,
+    session: string,
+    readonly storage = new MemoryStorage(),
+    options: Partial<DurableFetchOptions> = {},
+  ) {
+    this.durable = durableTransport(session, { proxyUrl, storage, timing: QUICK, ...options }, { api })
+    onTestFinished(() => this.page.leave())
+  }
+
+  readonly Chat = () => {
+    this.chat = useChat(this.durable.durableSession)
+    this.durability = this.durable.useDurability(this.chat)
+    useEffect(() => void (this.isMounted = true))
+    return <p>{this.texts.join('|')}</p>
+  }
+
+  async open(html?: string): Promise<this> {
+    await this.page.show(<this.Chat />, html)
+    await until(() => this.isMounted, 'the page')
+    return this
+  }
+
+  get texts(): string[] {
+    return this.chat.messages.map((message) =>
+      message.parts.map((part) => (part.type === 'text' ? part.content : '')).join(''),
+    )
+  }
+
+  shows(text: string): Promise<void> {
+    return until(
+      () => this.texts.join('|') === text,
+      `${text}, and not ${this.texts.join('|')} (${this.chat.error})`,
+    )
+  }
+
+  becomes(status: string): Promise<void> {
+    return until(() => this.chat.status === status, `to be ${status}, not ${this.chat.status}`)
+  }
+}
+
+test('a reload in mid-stream goes on with the same message, and the model was called once', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const first = await new Tab(model.url, session).open()
+  void first.chat.sendMessage('Hello')
+  model.say(...start, ...word('one '))
+  await first.shows('Hello|one ')
+  first.page.leave()
+  model.say(...word('two '))
+  const second = await new Tab(model.url, session, first.storage).open()
+  await second.shows('Hello|one two ')
+  expect(second.chat.isLoading).toBe(true)
+  model.say(...word('three'), ...finish)
+  model.end()
+  await second.shows('Hello|one two three')
+  await until(() => !second.chat.isLoading, 'the end')
+  expect(model.calls).toBe(1)
+  expect(model.upstream.disconnects).toBe(0)
+  second.page.leave()
+  const third = await new Tab(model.url, session, first.storage).open()
+  await third.shows('Hello|one two three')
+  model.reset()
+  void third.chat.sendMessage('More')
+  const again = (lines: string[]) => lines.map((line) => line.replaceAll('"m"', '"m2"'))
+  model.say(...again(start), ...again(word('four')), ...again(finish))
+  model.end()
+  await third.shows('Hello|one two three|More|four')
+  expect(model.calls).toBe(2)
+})
+
+test.each(['before', 'after'])('stop of useChat %s a reload stops the model', async (when) => {
+  const [model, session] = [await aModel(), randomUUID()]
+  let tab = await new Tab(model.url, session).open()
+  void tab.chat.sendMessage('Hello')
+  model.say(...start, ...word('one '))
+  await tab.shows('Hello|one ')
+  if (when === 'after') {
+    tab.page.leave()
+    tab = await new Tab(model.url, session, tab.storage).open()
+    await tab.shows('Hello|one ')
+    await until(() => tab.chat.isLoading, 'the answer to be resumed')
+  }
+  tab.chat.stop()
+  await until(() => model.upstream.disconnects === 1, 'the model to be let go')
+  await until(() => !tab.chat.isLoading, 'the end')
+  expect(tab.chat.error).toBeUndefined()
+  expect(tab.texts).toEqual(['Hello', 'one '])
+  tab.page.leave()
+  const again = await new Tab(model.url, session, tab.storage).open()
+  await again.shows('Hello|one ')
+  expect(again.chat.isLoading).toBe(false)
+})
+
+test('stop of the session ends the answer without an error', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const tab = await new Tab(model.url, session).open()
+  void tab.chat.sendMessage('Hello')
+  model.say(...start, ...word('one '))
+  await tab.shows('Hello|one ')
+  expect(await tab.durable.stop()).toMatchObject({ stopped: true })
+  await until(() => !tab.chat.isLoading, 'the end')
+  expect(tab.chat.error).toBeUndefined()
+  expect(tab.texts).toEqual(['Hello', 'one '])
+})
+
+test('leaving the page stops nothing', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const tab = await new Tab(model.url, session).open()
+  void tab.chat.sendMessage('Hello')
+  model.say(...start, ...word('one '))
+  await tab.shows('Hello|one ')
+  tab.page.leave()
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  const api = createDurableFetch({ proxyUrl })
+  expect(await api.active(session)).toMatchObject([{ state: 'streaming', stopping: false }])
+})
+
+test('another tab shows what is sent, and follows what is answered', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const first = await new Tab(model.url, session).open()
+  const second = await new Tab(model.url, session, first.storage).open()
+  void first.chat.sendMessage('Hello')
+  await second.shows('Hello')
+  model.say(...start, ...word('one '))
+  await second.shows('Hello|one ')
+  expect(second.durability.isFollowing).toBe(true)
+  await second.durable.stop()
+  await until(() => !first.chat.isLoading && !second.durability.isFollowing, 'the end')
+  expect(first.chat.error).toBeUndefined()
+  expect(first.texts).toEqual(['Hello', 'one '])
+  expect(model.calls).toBe(1)
+  await second.durable.clearSession()
+  await first.shows('')
+  await second.shows('')
+})
+
+test('another browser shows what runs', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const first = await new Tab(model.url, session).open()
+  void first.chat.sendMessage('Hello')
+  model.say(...start, ...word('one '))
+  await first.shows('Hello|one ')
+  const other = await new Tab(model.url, session).open()
+  await other.shows('one ')
+})
+
+test('the first render is that of the server, whatever is stored', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const first = await new Tab(model.url, session).open()
+  void first.chat.sendMessage('Hello')
+  model.say(...start, ...word('one'), ...finish)
+  model.end()
+  await first.shows('Hello|one')
+  await until(() => !first.chat.isLoading, 'the end')
+  first.page.leave()
+  const second = new Tab(model.url, session, first.storage)
+  const html = renderToString(<second.Chat />)
+  await second.open(html)
+  await second.shows('Hello|one')
+})
+
+test('what breaks off is an error, and stays', async () => {
+  const upstream = await anUpstream((_, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream', 'content-length': '1000' })
+    response.write([...start, ...word('half')].join(''), () => response.destroy())
+  })
+  const session = randomUUID()
+  const tab = await new Tab(upstream.url, session).open()
+  tab.chat.sendMessage('Hello').catch(() => {})
+  await tab.becomes('error')
+  expect(tab.chat.error?.message).toMatch(/^The model ended its answer too early/)
+  await until(() => tab.durability.error, 'the error with its class')
+  expect(tab.durability.error).toBeInstanceOf(GenerationTruncated)
+  await tab.shows('Hello|half')
+  tab.page.leave()
+  const again = await new Tab(upstream.url, session, tab.storage).open()
+  await again.shows('Hello|half')
+})
+
+test('a backend that answers with a page of HTML', async () => {
+  const upstream = await anUpstream((_, response) => {
+    response.writeHead(200, { 'content-type': 'text/html' })
+    response.end('<html>')
+  })
+  const tab = await new Tab(upstream.url, randomUUID()).open()
+  tab.chat.sendMessage('Hello').catch(() => {})
+  await tab.becomes('error')
+  expect(tab.chat.error?.message).toBe(new UpstreamRejected(
+    '200, a page of HTML in place of a stream of events',
+  ).message)
+})
+
+test('a proxy that is down at load is an error, and there is a way on', async () => {
+  const relay = await aRelay()
+  relay.down = true
+  const model = await aModel()
+  const tab = await new Tab(model.url, randomUUID(), undefined, { proxyUrl: relay.url }).open()
+  await until(() => tab.durability.error, 'an error')
+  expect(tab.durability.error).toBeInstanceOf(ProxyUnreachable)
+  relay.down = false
+  void tab.chat.sendMessage('Hello')
+  model.say(...start, ...word('one'), ...finish)
+  model.end()
+  await tab.shows('Hello|one')
+  expect(tab.durability.error).toBeUndefined()
+})
+
+test('a reload after an approval keeps the tool call that it was about', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const first = await new Tab(model.url, session).open()
+  void first.chat.sendMessage('Mail it')
+  const approval = { id: 'a', needsApproval: true }
+  model.say(
+    ...start,
+    ...sse(
+      { type: 'TOOL_CALL_START', toolCallId: 't', toolCallName: 'mail', parentMessageId: 'm' },
+      { type: 'TOOL_CALL_ARGS', toolCallId: 't', delta: '{}' },
+      { type: 'TOOL_CALL_END', toolCallId: 't' },
+      { type: 'CUSTOM', name: 'approval-requested', value: { toolCallId: 't', approval } },
+    ),
+    ...finish,
+  )
+  model.end()
+  await until(() => !first.chat.isLoading && first.chat.messages.length === 2, 'the question')
+  model.reset()
+  void first.chat.addToolApprovalResponse({ id: 'a', approved: true })
+  await until(() => model.calls === 2, 'the answer to be asked for')
+  first.page.leave()
+  const second = await new Tab(model.url, session, first.storage).open()
+  model.say(...[...start, ...word('sent'), ...finish].map((line) => line.replaceAll('"m"', '"m2"')))
+  model.end()
+  await second.shows('Mail it||sent')
+  const call = second.chat.messages[1]?.parts.find((part) => part.type === 'tool-call')
+  expect(call).toMatchObject({ id: 't', approval: { approved: true } })
+})
