@@ -9,15 +9,17 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import uvicorn
 
+import durable_ai_db_proxy
 import durable_proxy
 from e2e.drivers import UNIT
 
 LOOPBACK = "127.0.0.1"
-START_SECONDS = 20 * UNIT
+START_SECONDS = 60 * UNIT
 STOP_SECONDS = 10 * UNIT
 POLL_SECONDS = 0.02
 COMMAND = Path(sys.executable).with_name("durable-proxy")
@@ -34,23 +36,38 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def proxy_in_a_thread(store: str, allow: str) -> Iterator[str]:
-    """Serve ``durable_proxy.create_app`` with uvicorn; gives its URL."""
-    app = durable_proxy.create_app(store, allow=[allow], drain_seconds=UNIT)
+def app_in_a_thread(app: Any, name: str = "app") -> Iterator[str]:
+    """Serve an application with uvicorn; gives its URL."""
     config = uvicorn.Config(
         app, ws="none", log_config=None, log_level="critical", timeout_graceful_shutdown=1
     )
     server = _Server(config)
     with socket.create_server((LOOPBACK, 0), backlog=512) as listener:
-        thread = threading.Thread(target=server.run, args=([listener],), name="proxy")
+        thread = threading.Thread(target=server.run, args=([listener],), name=name)
         thread.start()
         try:
             if not server.is_up.wait(START_SECONDS):
-                raise RuntimeError("the proxy did not start")
+                raise RuntimeError(f"the {name} did not start")
             yield f"http://{LOOPBACK}:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join(STOP_SECONDS)
+
+
+@contextlib.contextmanager
+def proxy_in_a_thread(store: str, allow: str) -> Iterator[str]:
+    """Serve ``durable_proxy.create_app`` with uvicorn; gives its URL."""
+    app = durable_proxy.create_app(store, allow=[allow], drain_seconds=UNIT)
+    with app_in_a_thread(app, "proxy") as url:
+        yield url
+
+
+@contextlib.contextmanager
+def sessions_in_a_thread(store: str, allow: str) -> Iterator[str]:
+    """Serve ``durable_ai_db_proxy.create_app`` with uvicorn; gives its URL."""
+    app = durable_ai_db_proxy.create_app(store, allow=[allow], drain_seconds=0)
+    with app_in_a_thread(app, "sessions") as url:
+        yield url
 
 
 class ProxyProcess:

@@ -53,9 +53,9 @@ class Reader:
 
 
 @contextmanager
-def reader_process(**options: object) -> Iterator[Reader]:
+def reader_process(module: str = "e2e.reader", **options: object) -> Iterator[Reader]:
     """Run a reader; it is gone when the block ends."""
-    arguments = [sys.executable, "-m", "e2e.reader"]
+    arguments = [sys.executable, "-m", module]
     for name, value in options.items():
         flag = f"--{name.replace('_', '-')}"
         arguments += [flag] if value is True else [flag, str(value)]

@@ -1,5 +1,8 @@
 """What a test works with: the emulator, a proxy, and targets that lead to them."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -8,7 +11,7 @@ from pathlib import Path
 import durable_transport
 import emulator
 from durable_transport import AsyncDurableTransport, DurableTransport, Storage, Timing
-from e2e.drivers import Driver, Event, Target
+from e2e.drivers import TIMEOUT, Driver, Event, Target
 from emulator import Script, ToolCall
 
 BACKOFF = 0.1
@@ -63,6 +66,30 @@ class Stage:
             headers=tuple((headers or {}).items()),
             max_retries=max_retries,
         )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For a program whose SDKs are to ask the emulator."""
+        return os.environ | {
+            "OPENAI_API_KEY": "sk-example",
+            "OPENAI_BASE_URL": self.upstream.openai_url,
+            "ANTHROPIC_API_KEY": "sk-example",
+            "ANTHROPIC_BASE_URL": self.upstream.anthropic_url,
+        }
+
+    def run(self, code: str, seconds: float = TIMEOUT) -> str:
+        """What a program of a document prints; it says nothing else, and ends well."""
+        done = subprocess.run(
+            [sys.executable, "-W", "error::DeprecationWarning", "-c", code],
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        return done.stdout
 
     async def expected(self, driver: Driver) -> list[Event]:
         """The events of a direct run, which is not counted as a call."""

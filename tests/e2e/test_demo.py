@@ -14,7 +14,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "demos.terminal", "--pace", "0.008"]
+COMMAND = [sys.executable, "-m", "durable_demos.interrupted", "--pace", "0.008"]
 UNIT = float(os.environ.get("DURABLE_TEST_UNIT", "1"))
 LIMIT = 40 * UNIT
 

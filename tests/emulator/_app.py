@@ -32,6 +32,8 @@ APIS = {
     "/v1/responses": _openai_responses,
     "/v1/messages": _anthropic,
 }
+RESULTS = (b'"role":"tool"', b'"type":"function_call_output"', b'"type":"tool_result"')
+"""What a request with the result of a tool has in it: chat completions, responses, messages."""
 RAW_PREFIX = "/raw/"
 CONTROL_PREFIX = "/emulator/"
 
@@ -87,9 +89,16 @@ def _json_object(body: bytes) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _has_results(body: bytes) -> bool:
+    compact = body.replace(b" ", b"")
+    return any(mark in compact for mark in RESULTS)
+
+
 async def _answer(state: State, request: RecordedRequest, receive: Receive, send: Send) -> None:
     call = state.record(request)
     script = state.script(request.script_id)
+    if script.after_tools is not None and _has_results(request.body):
+        script = state.script(script.after_tools)
     if script.headers_delay:
         await asyncio.sleep(script.headers_delay)
     if script.reject and (script.reject.times is None or call <= script.reject.times):

@@ -50,6 +50,7 @@ class Script(_Model):
         id: Requests select the script by it (model name or ``x-emulator-script``).
         tokens: Pieces of the answer's text, one delta each.
         tool_calls: Calls that follow the text.
+        after_tools: Id of the script that answers when the request brings results of tools.
         raw: Body of ``/raw/{id}``, repeated ``raw_times``; each piece is one packet.
         content_type: Of ``/raw/{id}``.
         headers_delay: Seconds before the response headers.
@@ -65,6 +66,7 @@ class Script(_Model):
     id: str = DEFAULT_ID
     tokens: tuple[str, ...] = ("Hello", ",", " world", ".")
     tool_calls: tuple[ToolCall, ...] = ()
+    after_tools: str | None = None
     raw: tuple[bytes, ...] = ()
     raw_times: int = 1
     content_type: str = "application/octet-stream"

@@ -42,7 +42,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="demo",
+        prog="demo interrupted",
         description="Stream an answer, kill its reader half way, resume it in a new process.",
         epilog="With OPENAI_API_KEY set it asks the real API (OPENAI_MODEL, OPENAI_BASE_URL).",
     )

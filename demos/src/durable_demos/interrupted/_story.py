@@ -152,7 +152,7 @@ class Story:
         return heard
 
     def _reader(self, name: str, *more: str) -> Child:
-        arguments = ["-m", "demos.terminal._reader", "--proxy", self._proxy_url]
+        arguments = ["-m", "durable_demos.interrupted._reader", "--proxy", self._proxy_url]
         arguments += ["--base-url", self._base_url, "--model", self._model]
         arguments += ["--storage", str(self._directory / "readers.json")]
         arguments += ["--session", str(self._session), "--request", str(self._request), *more]

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import httpx2
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 20.0
 STOP_SECONDS = 5.0

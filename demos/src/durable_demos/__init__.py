@@ -1,0 +1,1 @@
+"""Chat applications that survive anything, one command each: ``uv run demo NAME``."""

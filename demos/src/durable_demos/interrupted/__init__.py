@@ -1,0 +1,1 @@
+"""An answer that survives its reader: run ``make demo`` or ``demo interrupted``."""

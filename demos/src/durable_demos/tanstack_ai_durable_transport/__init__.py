@@ -1,0 +1,1 @@
+"""A chat page on `useChat` of TanStack AI whose answers survive anything."""

@@ -1,0 +1,5 @@
+import { mount } from "../ui";
+import { App } from "./App";
+import "./session.css";
+
+mount(<App />);

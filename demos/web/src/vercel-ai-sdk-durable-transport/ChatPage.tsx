@@ -1,0 +1,172 @@
+import { type ChatStatus, isToolUIPart, type UIMessage } from "ai";
+import { type ConnectionState, ProxyError } from "durable-ai-browser";
+import { useEffect, useState } from "react";
+import {
+  Composer,
+  type Connection,
+  ConnectionBadge,
+  CopyLink,
+  ErrorNotice,
+  explain,
+  Message,
+  MessageList,
+  NewChat,
+  openNewSession,
+  type PageSession,
+  Shell,
+  Thinking,
+  Welcome,
+} from "../ui";
+import { Parts } from "./Parts";
+
+export type ChatPageProps = {
+  readonly page: PageSession;
+  readonly model: string;
+  readonly messages: readonly UIMessage[];
+  readonly status: ChatStatus;
+  readonly error: Error | undefined;
+  readonly connection: ConnectionState;
+  readonly onSend: (text: string) => void;
+  readonly onStop: () => void;
+  readonly onRetry: () => void;
+  readonly onDecide: (approvalId: string, approved: boolean) => void;
+};
+
+/** What the page shows of a chat. */
+export function ChatPage(props: ChatPageProps) {
+  const { page, model, messages, status, error, connection, onSend, onStop, onRetry } = props;
+  const [stopping, setStopping] = useState(false);
+  const asked = status === "submitted" || status === "streaming";
+  const resuming = status === "ready" && messages.length > 0 && isOnItsWay(connection);
+  const busy = asked || resuming;
+  useEffect(() => setStopping(false), [busy]);
+  const last = messages.at(-1);
+
+  return (
+    <Shell
+      title="Durable chat"
+      subtitle={`Vercel AI SDK · ${model}`}
+      badge={
+        <ConnectionBadge
+          state={badge(connection, asked, messages.length > 0, error)}
+          label={error instanceof ProxyError && !isOnItsWay(connection) ? "Not connected" : undefined}
+        />
+      }
+      actions={
+        <>
+          <CopyLink />
+          <NewChat />
+        </>
+      }
+      footer={
+        <Composer
+          draftKey={page.session}
+          busy={busy}
+          stopping={stopping}
+          onSend={onSend}
+          onStop={() => {
+            setStopping(true);
+            onStop();
+          }}
+          hint="Enter sends, Shift + Enter breaks the line"
+        />
+      }
+    >
+      <MessageList>
+        {messages.length === 0 && <Beginning {...props} />}
+        {messages.map((message) => {
+          const live = busy && message === last;
+          const cut = !live && !error && isCut(message);
+          return (
+            <Message
+              key={message.id}
+              role={message.role}
+              note={cut && <Stopped onRetry={message === last ? onRetry : undefined} />}
+            >
+              <Parts message={message} streaming={live} onDecide={props.onDecide} />
+            </Message>
+          );
+        })}
+        {asked && last?.role === "user" && (
+          <Message role="assistant">
+            <Thinking />
+          </Message>
+        )}
+        {error && messages.length > 0 && <Failure error={error} onRetry={onRetry} />}
+      </MessageList>
+    </Shell>
+  );
+}
+
+function Beginning({ page, error, connection, onSend, onRetry }: ChatPageProps) {
+  const isNotHere = page.linked && !error && connection === "idle";
+  return (
+    <>
+      <Welcome
+        title="Answers that survive anything"
+        text="Ask for something long and then be unkind: reload the page, open it in a second tab, go offline, or kill the server."
+        onPick={onSend}
+      />
+      {error && <Failure error={error} onRetry={onRetry} />}
+      {page.invalid !== undefined && (
+        <ErrorNotice
+          tone="mild"
+          title="This link does not lead to a chat"
+          detail="Part of its address is missing or wrong, so here is a new chat."
+        />
+      )}
+      {isNotHere && (
+        <ErrorNotice
+          tone="mild"
+          title="This chat is not in this browser"
+          detail="It was begun in another one, or too long ago. Nothing of it is running, either."
+          actions={[{ label: "New chat", onClick: openNewSession }]}
+        />
+      )}
+    </>
+  );
+}
+
+function Failure({ error, onRetry }: { error: Error; onRetry: () => void }) {
+  const actions = [{ label: "Try again", onClick: onRetry, testId: "retry" }];
+  return <ErrorNotice {...explain(error)} actions={actions} />;
+}
+
+function Stopped({ onRetry }: { onRetry: (() => void) | undefined }) {
+  return (
+    <>
+      Stopped before its end
+      {onRetry && (
+        <button type="button" data-testid="ask-again" onClick={onRetry}>
+          Ask again
+        </button>
+      )}
+    </>
+  );
+}
+
+/** Whether a part of the message has not come to its end. */
+function isCut(message: UIMessage): boolean {
+  return message.parts.some((part) =>
+    isToolUIPart(part)
+      ? part.state === "input-streaming" || part.state === "input-available"
+      : part.type === "text" && part.state === "streaming",
+  );
+}
+
+function isOnItsWay(connection: ConnectionState): boolean {
+  return connection === "connecting" || connection === "reconnecting";
+}
+
+function badge(
+  connection: ConnectionState,
+  asked: boolean,
+  begun: boolean,
+  error: Error | undefined,
+): Connection {
+  if (connection === "offline") return "offline";
+  if (connection === "reconnecting") return "reconnecting";
+  if (connection === "connecting") return asked || !begun ? "connecting" : "resuming";
+  if (asked) return "streaming";
+  return error ? "interrupted" : "ready";
+}

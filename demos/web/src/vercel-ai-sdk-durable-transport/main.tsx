@@ -1,0 +1,52 @@
+import { useChat } from "@ai-sdk/react";
+import { lastAssistantMessageIsCompleteWithApprovalResponses } from "ai";
+import { type ConnectionState, ProxyError } from "durable-ai-browser";
+import { durableTransport } from "durable-ai-browser/ai-sdk";
+import { mount, observable, readConfig, sessionOfPage, useOnline } from "../ui";
+import { ChatPage } from "./ChatPage";
+
+const { backend, model } = readConfig();
+const page = sessionOfPage();
+const [onConnection, useConnection] = observable<ConnectionState>("idle");
+
+// All there is to it: where the proxy is, and where it finds the chat endpoint.
+const { durableSession } = durableTransport(
+  page.session,
+  { proxyUrl: "/durable", onConnection },
+  { api: `${backend}/api/chat` },
+  { sendAutomaticallyWhen: lastAssistantMessageIsCompleteWithApprovalResponses },
+);
+
+function Chat() {
+  const chat = useChat(durableSession);
+  const connection = useConnection();
+  const online = useOnline();
+
+  const retry = async () => {
+    if (chat.error instanceof ProxyError) {
+      // The answer may well go on at the server, and then it is not asked for a second time.
+      await chat.resumeStream();
+      const { status, lastMessage } = durableSession.chat;
+      if (status === "ready" && lastMessage?.role === "user") await chat.sendMessage();
+    } else {
+      await chat.regenerate();
+    }
+  };
+
+  return (
+    <ChatPage
+      page={page}
+      model={model}
+      messages={chat.messages}
+      status={chat.status}
+      error={chat.error}
+      connection={online ? connection : "offline"}
+      onSend={(text) => void chat.sendMessage({ text })}
+      onStop={() => void chat.stop()}
+      onRetry={() => void retry()}
+      onDecide={(id, approved) => void chat.addToolApprovalResponse({ id, approved })}
+    />
+  );
+}
+
+mount(<Chat />);

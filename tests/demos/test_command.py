@@ -1,0 +1,138 @@
+"""``demo NAME``: what it lists, what it refuses, and what it says when a page cannot be built."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from durable_demos import _pages
+from durable_demos._cli import DEMOS, main
+from durable_demos._pages import PagesError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_alone_it_lists_the_demos() -> None:
+    told = CliRunner().invoke(main)
+    assert told.exit_code == 0
+    for name in DEMOS:
+        assert f"  {name}  " in told.output
+
+
+def test_each_demo_is_a_package_with_a_page() -> None:
+    for name in DEMOS:
+        package = _pages.ROOT / "demos" / "src" / "durable_demos" / name.replace("-", "_")
+        assert (package / "__main__.py").is_file(), name
+
+
+def test_an_unknown_demo_is_named_with_what_there_is() -> None:
+    told = CliRunner().invoke(main, ["nope"])
+    assert told.exit_code == 2
+    assert "No such command 'nope'" in told.output
+
+
+def test_a_demo_has_options_of_its_own() -> None:
+    told = CliRunner().invoke(main, ["vercel-ai-sdk-durable-transport", "--help"])
+    assert told.exit_code == 0
+    assert {"--port", "--host", "--data", "--pace", "--rebuild", "--no-open"} <= set(
+        told.output.replace(",", " ").split()
+    )
+
+
+@pytest.mark.parametrize("name", ["vercel-ai-sdk-durable-transport", "terminal"])
+def test_a_folder_that_cannot_be_is_told_with_its_option(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told = CliRunner().invoke(main, [name, "--data", str(tmp_path / "file" / "data")])
+    assert told.exit_code == 1
+    assert "Not a directory. Choose another folder with --data" in told.output
+
+
+def test_an_address_that_is_none_is_told() -> None:
+    told = CliRunner().invoke(main, ["terminal", "--url", "nonsense"])
+    assert told.exit_code == 1
+    assert "'nonsense' is no address of a service" in told.output
+
+
+def _nothing_is_built(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setattr(_pages, "BUILT", folder / "built")
+    monkeypatch.setattr(_pages, "CACHE", folder)
+
+
+def test_without_node_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _nothing_is_built(monkeypatch, tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PagesError, match=r"there is no node in PATH.\nInstall it") as caught:
+        _pages.ensure_pages(out=io.StringIO())
+    assert "Node.js 20 or newer" in str(caught.value)
+
+
+def test_an_old_node_is_told_by_its_version(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _nothing_is_built(monkeypatch, tmp_path)
+    for name in ("node", "npm"):
+        program = tmp_path / name
+        program.write_text("#!/bin/sh\necho v18.19.0\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PagesError, match=r"`node --version` says v18\.19\.0"):
+        _pages.ensure_pages(out=io.StringIO())
+
+
+def test_a_build_that_fails_shows_what_it_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _nothing_is_built(monkeypatch, tmp_path)
+    installed = tmp_path / "ready"
+    installed.touch()
+    monkeypatch.setattr(_pages, "INSTALLED", installed)
+    node = tmp_path / "node"
+    node.write_text("#!/bin/sh\necho v20.1.0\n")
+    npm = tmp_path / "npm"
+    npm.write_text("#!/bin/sh\necho src/page.tsx: a parenthesis is missing; exit 3\n")
+    for program in (node, npm):
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    out = io.StringIO()
+    with pytest.raises(PagesError, match=r"\(exit code 3\):\nsrc/page.tsx: a parenthesis"):
+        _pages.ensure_pages(out=out)
+    assert out.getvalue().startswith("building the pages … ")
+    assert out.getvalue().count("\n") == 1
+    assert not _pages.BUILT.exists()
+
+
+def test_what_was_built_of_these_sources_is_not_built_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sources = tmp_path / "web"
+    sources.mkdir()
+    (sources / "page.tsx").write_text("one")
+    monkeypatch.setattr(_pages, "ROOT", tmp_path)
+    monkeypatch.setattr(_pages, "SOURCES", [sources])
+    _nothing_is_built(monkeypatch, tmp_path)
+    steps: list[str] = []
+    monkeypatch.setattr(_pages, "_npm", lambda: "npm")
+    monkeypatch.setattr(_pages, "_step", lambda what, *_: steps.append(what))
+
+    def builds() -> int:
+        steps.clear()
+        _pages.ensure_pages()
+        return steps.count("building the pages")
+
+    assert builds() == 1
+    assert builds() == 0
+    (sources / "page.tsx").write_text("two and more")
+    assert builds() == 1
+    (sources / "other.tsx").write_text("")
+    assert builds() == 1
+    (sources / "other.tsx").unlink()
+    assert builds() == 1
+    assert builds() == 0
+    _pages.ensure_pages(rebuild=True)
+    assert steps == ["building the pages"]
