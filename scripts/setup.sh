@@ -2,6 +2,7 @@
 # Brings the virtual environment in .venv to the pins in requirements/, installing what is missing.
 # `scripts/setup.sh`         Python packages, and the workspace's own packages as editable installs
 # `scripts/setup.sh node`    the npm packages of tests/conformance (used by `make conformance bench`)
+# `scripts/setup.sh web`     the npm packages of packages/browser and demos/web
 # `scripts/setup.sh browser` a Chromium with its driver, for the tests that need a real browser
 # `scripts/setup.sh uv ...`  runs uv with these arguments, wherever it was found
 set -euo pipefail
@@ -62,9 +63,11 @@ set_up_python() {
         "${UV[@]}" venv --quiet --python "$PYTHON" .venv
     fi
     say "installing the pinned packages into .venv"
-    "${UV[@]}" pip install --quiet --python .venv --require-hashes -r requirements/dev.txt
+    # Compiled once here, and not by each of the many processes that the tests start.
+    "${UV[@]}" pip install --quiet --python .venv --compile-bytecode \
+        --require-hashes -r requirements/dev.txt
     local editable=() package
-    for package in packages/*/pyproject.toml; do
+    for package in packages/*/pyproject.toml demos/pyproject.toml; do
         editable+=(-e "${package%/pyproject.toml}")
     done
     "${UV[@]}" pip install --quiet --python .venv --no-deps \
@@ -77,14 +80,25 @@ node_is_new_enough() {
         node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' 2>/dev/null
 }
 
-set_up_node() {
+need_node() {
     node_is_new_enough || debian_install nodejs npm || true
     node_is_new_enough ||
-        give_up "Node.js 20 or newer with npm is needed for the npm conformance suite: install it and run this again"
+        give_up "Node.js 20 or newer with npm is needed for $1: install it and run this again"
+}
+
+set_up_node() {
+    need_node "the npm conformance suite"
     say "installing the npm packages of tests/conformance"
     # Nothing here needs an install script: the native parts are packages of their own.
     (cd tests/conformance && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2)
     touch tests/conformance/node_modules/ready
+}
+
+set_up_web() {
+    need_node "the browser package and the pages of the demos"
+    say "installing the npm packages of packages/browser and demos/web"
+    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+    touch node_modules/ready
 }
 
 has_browser() {
@@ -104,11 +118,12 @@ set_up_browser() {
 case "${1:-python}" in
     python) set_up_python ;;
     node) set_up_node ;;
+    web) set_up_web ;;
     browser) set_up_browser ;;
     uv)
         need_uv
         shift
         exec "${UV[@]}" "$@"
         ;;
-    *) give_up "unknown part '$1': python, node, browser or uv" ;;
+    *) give_up "unknown part '$1': python, node, web, browser or uv" ;;
 esac

@@ -76,7 +76,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="wheels-") as name:
         folder = Path(name)
         build(folder / "dist")
-        wheels = [open_wheel(file) for file in sorted((folder / "dist").glob("*.whl"))]
+        # The demos are an application, and not published.
+        files = sorted(file for file in (folder / "dist").glob("*.whl") if "demos" not in file.name)
+        wheels = [open_wheel(file) for file in files]
         problems = [problem for wheel in wheels for problem in inspect(wheel)]
         for resolution in options.resolution or RESOLUTIONS:
             for wheel in wheels:

@@ -8,6 +8,7 @@ import inspect
 import os
 import threading
 import time
+from concurrent.futures.thread import _threads_queues
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 OWN_PACKAGES = (
     *("durable_transport", "durable_streams_server", "durable_proxy", "durable_ai_db"),
-    "durable_ai_db_proxy",
+    *("durable_ai_db_proxy", "durable_ai_transport"),
 )
 """Packages that must never block the event loop."""
 
@@ -64,11 +65,17 @@ def _no_blocking_calls(
 def _no_thread_leak(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves a thread behind."""
     before = set(threading.enumerate())
+    pools = [id(work) for one in before if (work := _threads_queues.get(one)) is not None]
     yield
     if request.node.get_closest_marker("allow_leaks"):
         return
     deadline = time.monotonic() + 2 * UNIT
-    while left := [thread for thread in set(threading.enumerate()) - before if thread.is_alive()]:
+    while left := [
+        thread
+        for thread in set(threading.enumerate()) - before
+        # A pool that was there before may have grown, such as that of a server for all tests.
+        if thread.is_alive() and id(_threads_queues.get(thread)) not in pools
+    ]:
         if time.monotonic() > deadline:
             pytest.fail(f"threads left running: {sorted(thread.name for thread in left)}")
         time.sleep(0.005)

@@ -36,6 +36,7 @@ NO_CHAT = {"durable_transport", "durable_streams_server", "durable_proxy", "dura
 MAX_LINES = 500
 
 PARTS = {
+    "ag_ui": "ag_ui_protocol",
     "opentelemetry": "opentelemetry_api",
     "pydantic_core": "pydantic",
     "httpcore": "httpx",

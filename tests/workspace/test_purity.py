@@ -62,6 +62,13 @@ PURE = {
         *("_status", "_stop_request", "_urls", "_v1_errors", "_v1_request"),
         *("_upstream_request", "generation", "targets"),
     ],
+    "durable_ai_transport": [
+        *("tanstack._chunks", "tanstack._conversation", "tanstack._errors", "tanstack._legacy"),
+        *("tanstack._messages", "tanstack._processor", "tanstack._snapshot"),
+        *("tanstack._structured", "tanstack._wire"),
+        *("_encode", "vercel._chunks", "vercel._errors", "vercel._json", "vercel._message"),
+        *("vercel._sse", "vercel._tool_parts"),
+    ],
     "durable_ai_db": [
         *("live._aggregates", "live._changes", "live._collection", "live._graph"),
         *("live._operators", "live._sorted"),
@@ -96,7 +103,7 @@ PURE = {
     ],
     "durable_ai_db_proxy": [
         *("_agent_call", "_answer", "_decide_answers", "_decide_messages", "_decide_runs"),
-        *("_decide_session", "_decision", "_errors", "_ids", "_models", "_policy"),
+        *("_decide_session", "_decision", "_errors", "_ids", "_models", "_phase", "_policy"),
         *("_presence", "_rows", "_run", "_state", "_view"),
     ],
 }
@@ -122,10 +129,11 @@ MAY_IMPORT = {
     "itertools",
     "http",  # for HTTPStatus
     "httptools",  # a parser: arithmetic on bytes
-    *("codecs", "collections", "contextlib", "heapq"),
+    *("codecs", "collections", "contextlib", "copy", "heapq"),
     "weakref",  # what nobody has any more is kept up to date no longer
     *("h2.config", "h2.connection", "h2.errors", "h2.events", "h2.exceptions", "h2.settings"),
     "zlib",  # arithmetic on bytes
+    "ag_ui.core",  # the models of a protocol
 }
 
 each_package = pytest.mark.parametrize("package", packages(), ids=lambda package: package.name)
