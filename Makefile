@@ -13,7 +13,7 @@ NODE_READY := tests/conformance/node_modules/ready
 WEB_READY := node_modules/ready
 CODE := packages tests benchmarks demos scripts
 ARGS ?=
-WORKERS ?= 2
+WORKERS ?= 3
 
 .PHONY: help demo test test-js test-browser format lint typecheck bench conformance clean setup wheels pins
 
@@ -33,7 +33,7 @@ test-js: $(WEB_READY) ## check the types of the TypeScript packages and run thei
 
 test-browser: $(READY) $(WEB_READY) $(BROWSER_READY) ## run the demos in a real browser
 	@$(PYTHON) -m durable_demos._pages
-	@$(PYTHON) -m pytest tests/browser $(ARGS)
+	@$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile tests/browser $(ARGS)
 
 format: $(READY) ## format the code and apply the safe lint fixes
 	@$(PYTHON) -m ruff check --fix $(CODE) || true
