@@ -321,6 +321,57 @@ class Mortal:
             assert reply.status in ((404,) if over else (200, 404)), f"{path} outlived its end"
 
 
+class Bounded:
+    """Appends to a stream of which only the end is kept."""
+
+    PATH = "bounded"
+    KEPT_BYTES = 3_000
+    RECORD = b"%09d;"
+
+    def __init__(self, promised: Callable[[], None]) -> None:
+        self._promised = promised
+        self._count = 0
+        self._start = 0
+
+    async def act(self, client: Client) -> None:
+        kept = str(self.KEPT_BYTES)
+        created = await client.put(self.PATH, Content_Type=BYTES, Stream_Retain_Bytes=kept)
+        assert created.status in (200, 201)
+        async with client.connect() as connection:
+            while True:
+                records = b"".join(self.RECORD % (self._count + one) for one in range(50))
+                target = f"/v1/stream/{self.PATH}"
+                await connection.request("POST", target, records, Content_Type=BYTES)
+                assert (await connection.reply()).status == 204
+                self._count += 50
+                self._promised()
+                await asyncio.sleep(0.005)
+
+    async def check(self, client: Client) -> None:
+        reply = await client.get(f"{self.PATH}?offset=-1")
+        if reply.status == 404 and not self._count:
+            return
+        assert reply.status == 200
+        data = reply.body
+        while not reply.get("stream-up-to-date"):
+            reply = await client.get(f"{self.PATH}?offset={reply['stream-next-offset']}")
+            data += reply.body
+        tail = int(reply["stream-next-offset"])
+        whole = len(self.RECORD % 0)
+        count = tail // whole
+        assert count in (self._count, self._count + 50), "an acknowledged append was lost"
+        self._count, start = count, tail - len(data)
+        everything = b"".join(self.RECORD % one for one in range(start // whole, count))
+        assert data == everything[start % whole :], "what is left is not the end of it"
+        assert start >= self._start, "what was let go of came back"
+        assert len(data) >= min(tail, self.KEPT_BYTES), "too much was let go of"
+        self._start = start
+        if start:
+            gone = await client.get(f"{self.PATH}?offset={0:020}")
+            assert gone.status == 410
+            assert int(gone["stream-earliest-offset"]) >= start
+
+
 class Worker:
     """Claims and acknowledges the work of a subscription."""
 

@@ -26,6 +26,7 @@ from streams.crash_world import (
     PAST,
     SHARED,
     Actor,
+    Bounded,
     Mortal,
     Owner,
     Past,
@@ -85,6 +86,7 @@ class Run:
             *(Owner(number, self._random, count) for number in range(4)),
             *(Reader(SHARED[0], mode, shared) for mode in ("raw", "sse", "long-poll")),
             Mortal(count),
+            Bounded(count),
             Worker(count),
         ]
 

@@ -445,6 +445,17 @@ async def test_a_cancelled_opening_leaves_nothing_open(
         pass
 
 
+async def test_house_keeping_that_the_close_overtakes_is_no_failure(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = await Log.open(url)
+    closing = asyncio.create_task(log.close())
+    await asyncio.sleep(0)  # it has begun, and has not come to the chores yet
+    await asyncio.wait_for(log._every(0, "house-keeping", log.tidy), PATIENCE)
+    await closing
+    assert not caplog.records
+
+
 async def test_a_closed_log_refuses_everything(url: str) -> None:
     log = await Log.open(url)
     await log.transact(Create("s", data=b"x"))

@@ -13,6 +13,7 @@ import sys
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Self, TextIO
 
+from durable_streams_server import _log
 from durable_streams_server._cli._main import main
 from streams.gate import PATIENCE
 from streams.http_client import Client
@@ -26,8 +27,13 @@ _context = get_context("forkserver")
 _context.set_forkserver_preload([__name__])
 
 
+HOUSE_KEEPING_SECONDS = 0.1
+"""A server here lives for less than a second, and is to be killed in the middle of it as well."""
+
+
 def _run(arguments: list[str], output: Pipe) -> None:
     os.dup2(output.fileno(), sys.stdout.fileno())
+    _log.TIDY_SECONDS = _log.SWEEP_SECONDS = HOUSE_KEEPING_SECONDS
     main(arguments)
 
 

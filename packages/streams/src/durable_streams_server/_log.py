@@ -402,6 +402,8 @@ class Log:
             await asyncio.sleep(seconds)
             try:
                 await chore()
+            except LogClosedError:
+                return
             except LogError as error:
                 # The next turn tries again; whoever writes meanwhile gets the error itself.
                 logger.warning("%s failed: %s", name, error)

@@ -252,8 +252,8 @@ class SqliteStore:
         for start in range(0, len(missing), sql.ROWS_PER_STATEMENT):
             part = missing[start : start + sql.ROWS_PER_STATEMENT]
             known = sql.with_placeholders(sql.ANY_STREAM, len(part), 1)
-            if self._writer.exec_driver_sql(known, tuple(part)).first() is None:
-                continue  # to be created, which costs an eighth of the query below
+            if self._driver.execute(known, part).fetchone() is None:
+                continue  # to be created, which costs a fraction of the query below
             query = SELECT_STREAMS.where(schema.streams.c.path.in_(part))
             for row in self._writer.execute(query):
                 self._known[row.path] = self._stream_of_row(row)

@@ -33,6 +33,7 @@ own: most are written many times before they are copied (0.60 ms instead of 0.70
 _BUSY_MS = 10_000
 _PAGES_AT_ONCE = 256
 _FREE_PAGES = 256
+_LOG_SUFFIX = "-wal"
 _FREE_SHARE = 8
 """Space is given back when more pages are free than the one, and than this part of the file."""
 
@@ -163,7 +164,7 @@ _IN_USE = "; it has the store open"
 
 def log_of(file: Path) -> Path:
     """SQLite's write-ahead log of a file: what was committed and has not been copied yet."""
-    return file.with_name(file.name + "-wal")
+    return file.with_name(file.name + _LOG_SUFFIX)
 
 
 def lock_file(file: Path) -> TextIO:
@@ -241,8 +242,9 @@ Places = tuple[tuple[int, int], ...]
 
 def places_of(file: Path) -> Places | None:
     """Which files on disk the paths of store and log lead to; None when one leads nowhere."""
+    name = str(file)
     try:
-        found = (file.stat(), log_of(file).stat())
+        found = (os.stat(name), os.stat(name + _LOG_SUFFIX))  # noqa: PTH116 - before each commit
     except FileNotFoundError:
         return None
     return tuple((one.st_dev, one.st_ino) for one in found)
