@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sqlite3
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import httpx2
 import pytest
@@ -40,6 +40,9 @@ def test_help_and_version() -> None:
         (["--host", "0.0.0.0"], "--insecure"),
         (["--host", "0.0.0.0", "--secret", "short"], "at least 16 characters"),
         (["--secret", "with a space in it"], "printable ASCII"),
+        (["--metrics-secret", "the-secret-of-prometheus"], "PROXY_SECRET"),
+        (["--secret", "s" * 16, "--metrics-secret", "short"], "at least 16 characters"),
+        (["--secret", "s" * 16, "--metrics-secret", "s" * 16], "make another one"),
         (["--url-ttl", "0"], "url_ttl"),
         (["--port", "99999"], "65535"),
         (["--cors-origin", "https://app.example/"], "https://app.example"),
@@ -169,6 +172,7 @@ async def test_beyond_this_machine_it_takes_a_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PROXY_SECRET", "the-current-secret, the-former-secret")
+    monkeypatch.setenv("PROXY_METRICS_SECRET", "the-metrics-secret the-former-metrics-secret")
     async with serving(tmp_path, "--host", "0.0.0.0") as command:
         url = f"http://{LOOPBACK}:{urlsplit(command.url).port}/v1/stream/x"
         async with httpx2.AsyncClient(trust_env=False) as client:
@@ -176,6 +180,11 @@ async def test_beyond_this_machine_it_takes_a_secret(
             for secret in ("the-current-secret", "the-former-secret"):
                 answer = await client.get(url, headers={"X-Proxy-Secret": secret})
                 assert answer.status_code == 404
+            for secret in ("the-metrics-secret", "the-former-metrics-secret"):
+                bearer = {"Authorization": f"Bearer {secret}"}
+                answer = await client.get(urljoin(url, "/metrics"), headers=bearer)
+                assert answer.status_code == 200
+                assert (await client.get(url, headers=bearer)).status_code == 403
         assert await command.terminate() == 0
         assert "secret" not in command.stderr
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Annotated
 from uuid import uuid4
 
 import pytest
+from fastapi import Header
 
-from durable_proxy import Limits
+from durable_proxy import Limits, Principal, Right
 from durable_proxy._figures import Figures, resumes
 from durable_proxy._reaper import reap
 from durable_proxy._stalled import Stalled
@@ -147,6 +149,52 @@ async def test_prometheus_may_send_the_secret_as_it_does_elsewhere() -> None:
         )
         assert answer.headers["content-type"].startswith("application/openmetrics-text")
         assert answer.text.endswith("# EOF\n")
+
+
+async def test_prometheus_has_a_secret_that_reads_figures_and_nothing_else() -> None:
+    scraper = {"Authorization": "Bearer a-secret-of-prometheus"}
+    own = {"X-Proxy-Secret": SECRET}
+    async with (
+        upstream(whole(200, b"hello")) as up,
+        served(secret=SECRET, metrics_secret=scraper["Authorization"].split()[1]) as proxy,
+    ):
+        answer = (await proxy.start(up.url, **own)).json()
+        path = f"/api/{answer['sessionId']}/{answer['requestId']}"
+        told = await figures(proxy, **scraper)
+        assert told["durable_proxy_generations_started_total"] == 1
+        for method, url in (
+            ("GET", "/api/generations"),
+            ("GET", path),
+            ("POST", f"{path}/stop"),
+            ("GET", answer["durableDataUrl"].partition("?")[0]),
+            ("GET", f"/stream/data?sessionId={answer['sessionId']}"),
+            ("GET", f"/v1/proxy/{answer['requestId']}"),
+            ("DELETE", f"/v1/proxy/{answer['requestId']}"),
+        ):
+            refused = await proxy.client.request(method, url, headers=scraper)
+            assert refused.status_code == 403, url
+            assert refused.json()["error"]["code"].lower() == "forbidden", url
+        # Of a start that header is the upstream's, and so none of ours is there.
+        start = await proxy.start(up.url, **scraper)
+        assert start.status_code == 401
+        start = await proxy.start(up.url, X_Proxy_Secret="a-secret-of-prometheus")
+        assert start.status_code == 403
+        assert len(up.calls) == 1
+
+
+async def test_a_dependency_may_know_who_reads_figures() -> None:
+    async def who(x_user: Annotated[str, Header()]) -> Principal:
+        return Principal(x_user, frozenset({Right(x_user)}))
+
+    async with served(authorize=who, metrics_secret="a-secret-of-prometheus") as proxy:
+        for headers, status in (
+            ({"X-User": "metrics"}, 200),
+            ({"X-User": "list"}, 403),
+            ({"Authorization": "Bearer a-secret-of-prometheus"}, 200),
+            ({"Authorization": "Bearer another-one"}, 401),
+        ):
+            answer = await proxy.client.get("/metrics", headers=headers)
+            assert answer.status_code == status, headers
 
 
 async def test_a_lost_lease_and_an_orphan_are_counted(log: Log) -> None:

@@ -9,6 +9,7 @@ from durable_proxy._guard import (
     ALL_RIGHTS,
     ANYBODY,
     OF_A_SIGNED_ADDRESS,
+    SCRAPER,
     SERVICE,
     Access,
     Credentials,
@@ -136,6 +137,23 @@ def test_on_a_start_authorization_is_the_upstreams(
 def test_without_a_secret_anybody_may_do_everything() -> None:
     assert _who([], access=Access()) == ANYBODY
     assert ANYBODY.rights == SERVICE.rights == ALL_RIGHTS == frozenset(Right)
+
+
+def test_whoever_has_the_metrics_secret_may_read_the_figures_only() -> None:
+    scraped = Access(GUARDED.secrets, metrics=Secrets.parse(["the-secret-of-prometheus"]))
+    assert _who([bearer("the-secret-of-prometheus")], access=scraped) == SCRAPER
+    assert _who([bearer("the-secret-of-prometheus")]) is WRONG
+    assert _who([bearer(NEW)], access=scraped) == SERVICE
+    assert [right for right in Right if permit(SCRAPER, right) is None] == [Right.METRICS]
+
+
+def test_a_metrics_secret_that_keeps_nobody_out() -> None:
+    metrics = Secrets.parse("the-secret-of-prometheus")
+    with pytest.raises(SecretError, match="PROXY_SECRET"):
+        Access(metrics=metrics)
+    with pytest.raises(SecretError, match="make another one"):
+        Access(GUARDED.secrets, metrics=Secrets.parse(OLD))
+    assert Access(asks=True, metrics=metrics).metrics
 
 
 @pytest.mark.parametrize(

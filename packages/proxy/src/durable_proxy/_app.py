@@ -95,6 +95,7 @@ def create_app(
     electric_url: str | None = None,
     electric_secret: str | None = None,
     secret: str | Iterable[str] | None = None,
+    metrics_secret: str | Iterable[str] | None = None,
     authorize: Callable[..., Any] | None = None,
     url_seconds: float = URL_SECONDS,
 ) -> FastAPI:
@@ -127,6 +128,8 @@ def create_app(
         secret: Whoever sends it as ``X-Proxy-Secret`` may do everything, and nobody else anything
             but with a signed address. Of several, the first one signs addresses and all are
             accepted: that is how one is replaced.
+        metrics_secret: Whoever sends it as ``Authorization: Bearer`` may read ``/metrics``, and
+            nothing else; one or several. It takes a ``secret`` or ``authorize``.
         authorize: A FastAPI dependency of yours that knows who a request comes from: it gives a
             `Principal` or a name, or None for nobody, or raises ``HTTPException``. It must not read
             the request's body. Without it and without ``secret`` anybody may do everything.
@@ -134,7 +137,8 @@ def create_app(
             that takes a ``secret``.
 
     Raises:
-        SecretError: a secret is too short, or cannot be in a header.
+        SecretError: a secret is too short, or cannot be in a header; or the metrics secret is
+            one that keeps nobody out.
         PatternError: an entry of ``allow`` cannot be understood.
         EgressError: ``egress_proxy`` cannot be understood.
         ElectricUrlError: ``electric_url`` cannot be understood.
@@ -150,7 +154,9 @@ def create_app(
         egress=None if egress_proxy is None else Egress.parse(egress_proxy),
         electric=None if electric_url is None else ElectricUrl.parse(electric_url, electric_secret),
     )
-    access = Access(Secrets.parse(secret), asks=authorize is not None)
+    access = Access(
+        Secrets.parse(secret), asks=authorize is not None, metrics=Secrets.parse(metrics_secret)
+    )
     proxy = Proxy(store, options)
     app = FastAPI(
         title="durable-proxy",

@@ -6,9 +6,11 @@ A request is allowed by the first of these that holds:
     SECRET``, or ``Authorization: Bearer SECRET`` where that header is not the upstream's (on a
     start it is, unless ``X-Proxy-Strip`` names it). The first of these headers that is there
     counts. The service may do everything.
-2.  Its address is signed. That grants reading and stopping one generation, and nothing else.
-3.  The application's own dependency (``authorize=``) lets it in, as somebody with certain rights.
-4.  There is neither a secret nor such a dependency: then anybody may do everything. The command
+2.  It carries the metrics secret, in the same headers. That grants reading the figures, and
+    nothing else.
+3.  Its address is signed. That grants reading and stopping one generation, and nothing else.
+4.  The application's own dependency (``authorize=``) lets it in, as somebody with certain rights.
+5.  There is neither a secret nor such a dependency: then anybody may do everything. The command
     listens to this machine only then, and wants a ``Host`` that means this machine: a web page can
     make a name of its own lead here, and a gateway beside us passes on whoever comes.
 
@@ -53,6 +55,8 @@ class Right(StrEnum):
     """See which generations there are."""
     DELETE = "delete"
     """Remove generations with all that was written."""
+    METRICS = "metrics"
+    """Read the figures of a node."""
 
 
 ALL_RIGHTS = frozenset(Right)
@@ -74,6 +78,7 @@ class Principal:
 
 ANYBODY = Principal("anybody")
 SERVICE = Principal("service")
+SCRAPER = Principal("scraper", frozenset({Right.METRICS}))
 
 
 class SecretError(ValueError):
@@ -180,10 +185,26 @@ class Access:
     Attributes:
         secrets: The service's.
         asks: There is a dependency of the application that knows others.
+        metrics: Secrets of those who may read the figures and nothing else.
+
+    Raises:
+        SecretError: a metrics secret would grant nothing less than what its bearer may do anyway.
     """
 
     secrets: Secrets = Secrets(())
     asks: bool = False
+    metrics: Secrets = Secrets(())
+
+    def __post_init__(self) -> None:
+        if self.metrics and self.open:
+            raise SecretError(
+                "a metrics secret alone keeps nobody out: set the proxy's secret as well"
+                " (PROXY_SECRET)"
+            )
+        if any(self.secrets.accept(text) for text in self.metrics.texts):
+            raise SecretError(
+                "the metrics secret is the proxy's own, which may do everything: make another one"
+            )
 
     @property
     def open(self) -> bool:
@@ -221,6 +242,8 @@ def identify(
         return ANYBODY
     if shown.secret is not None and access.secrets.accept(shown.secret):
         return SERVICE
+    if shown.secret is not None and access.metrics.accept(shown.secret):
+        return SCRAPER
     if shown.signature is not None and signer is not None and subject is not None:
         return by_address(signer, shown.signature, subject, now)
     if shown.secret is not None:

@@ -22,13 +22,13 @@ def observing_routes(proxy: Proxy, guard: Guard, responses: Sequence[int]) -> AP
 
     Args:
         proxy: What is looked at.
-        guard: Lets in who may list generations.
+        guard: Lets in who may read the figures.
         responses: Answers of the streams' surface, by the first digit of their status.
     """
     router = APIRouter()
     started = time.monotonic()
 
-    @router.get("/metrics", dependencies=[Depends(guard.may(Right.LIST))])
+    @router.get("/metrics", dependencies=[Depends(guard.may(Right.METRICS))])
     async def metrics(request: Request) -> Response:
         """Give the figures of this node, for Prometheus."""
         found = [

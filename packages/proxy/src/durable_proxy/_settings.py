@@ -35,6 +35,9 @@ class Settings(BaseSettings):
     secrets: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), validation_alias="PROXY_SECRET", repr=False
     )
+    metrics_secrets: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), validation_alias="PROXY_METRICS_SECRET", repr=False
+    )
     url_ttl: float = Field(default=24 * 3600.0, gt=0, validation_alias="PROXY_URL_TTL")
     electric_url: str | None = Field(default=None, validation_alias="ELECTRIC_URL")
     electric_secret: str | None = Field(
@@ -55,7 +58,7 @@ class Settings(BaseSettings):
     )
     max_body: int = Field(default=32 * 1024 * 1024, ge=0, validation_alias="PROXY_MAX_BODY")
 
-    @field_validator("allow", "cors_origins", "secrets", mode="before")
+    @field_validator("allow", "cors_origins", "secrets", "metrics_secrets", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         """In the environment, several have white space or commas between them."""

@@ -14,7 +14,7 @@ from durable_proxy._allowlist import Allowlist, PatternError
 from durable_proxy._app import create_app
 from durable_proxy._egress import Egress, EgressError
 from durable_proxy._electric_url import ElectricUrl, ElectricUrlError
-from durable_proxy._guard import SecretError, Secrets
+from durable_proxy._guard import Access, SecretError, Secrets
 from durable_proxy._hot_paths import hot_paths_first
 from durable_proxy._settings import Settings, SettingsError, load_settings
 from durable_proxy._start_request import Limits
@@ -99,6 +99,14 @@ NOTHING_ALLOWED = (
     " environment, where other users of this machine do not see it. Repeatable, to replace one:"
     " the first signs, all are accepted.  [PROXY_SECRET]",
 )
+@click.option(
+    "--metrics-secret",
+    "metrics_secrets",
+    multiple=True,
+    metavar="SECRET",
+    help="Who sends this may read /metrics and nothing else; for Prometheus. Takes a secret of the"
+    " proxy beside it. Repeatable, to replace one.  [PROXY_METRICS_SECRET]",
+)
 @click.option("--url-ttl", type=float, help="Seconds a signed address is good.  [86400]")
 @click.option(
     "--max-generations", type=int, help="Of one principal on a node; 0: no limit.  [1000]"
@@ -128,6 +136,7 @@ def serve_command(
     try:
         settings = load_settings(**given)
         secrets = Secrets.parse(settings.secrets)
+        Access(secrets, metrics=Secrets.parse(settings.metrics_secrets))
         _check_host(settings.host, insecure=insecure or bool(secrets))
         Allowlist.parse(settings.allow)
         if settings.egress_proxy is not None:
@@ -213,6 +222,7 @@ def _make_app(log: Log, settings: Settings, *, allow_any_upstream: bool) -> Fast
         cors_origins=settings.cors_origins,
         public_url=settings.public_url,
         secret=settings.secrets,
+        metrics_secret=settings.metrics_secrets,
         url_seconds=settings.url_ttl,
         limits=Limits(
             request_body_bytes=settings.max_body,
