@@ -30,7 +30,8 @@ SECRET = "a-secret-of-the-service"
 OLD = "the-secret-before-that-one"
 OWN = {"X-Proxy-Secret": SECRET}
 BEARER = {"Authorization": f"Bearer {SECRET}"}
-OPEN_PATHS = {"/health", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc", "/_inspector"}
+OPEN_PATHS = {"/health", "/_inspector"}
+OPENAPI_PATHS = ("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc")
 
 
 @pytest.fixture(autouse=True, params=[False, True], ids=["framework", "command"])
@@ -107,6 +108,20 @@ async def test_every_route_asks() -> None:
                 assert answer.status_code == 401, (method, route.path, answer.text)
                 asked += 1
     assert asked >= 4
+
+
+@pytest.mark.parametrize(
+    ("options", "status"), [({}, 200), ({"secret": SECRET}, 404), ({"authorize": lambda: "x"}, 404)]
+)
+async def test_the_openapi_pages_are_there_where_anybody_may_do_everything(
+    options: dict[str, Any], status: int
+) -> None:
+    async with served(**options) as proxy:
+        for path in OPENAPI_PATHS:
+            for headers in ({}, OWN):
+                answer = await proxy.client.get(path, headers=headers)
+                assert answer.status_code == status, path
+                assert status == 200 or _code(answer) == (404, "not_found")
 
 
 async def test_the_secret_and_signatures_stay_here() -> None:

@@ -164,6 +164,8 @@ def create_app(
         lifespan=_lifespan(proxy),
         # A redirect to the other spelling would be addressed to what the request says is our host.
         redirect_slashes=False,
+        # The pages go with it. They know of nobody, so nobody in particular may see them.
+        openapi_url="/openapi.json" if access.open else None,
     )
     guard = Guard(
         access,
