@@ -44,6 +44,7 @@ def test_help_and_version() -> None:
         (["--secret", "s" * 16, "--metrics-secret", "short"], "at least 16 characters"),
         (["--secret", "s" * 16, "--metrics-secret", "s" * 16], "make another one"),
         (["--url-ttl", "0"], "url_ttl"),
+        (["--keep-days", "0"], "keep_days"),
         (["--port", "99999"], "65535"),
         (["--cors-origin", "https://app.example/"], "https://app.example"),
         (["--cors-origin", "app.example"], "not an origin"),

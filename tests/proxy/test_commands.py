@@ -1,4 +1,4 @@
-"""``durable-proxy ls``, ``tail``, ``inspect``, ``stop``, ``doctor``."""
+"""``durable-proxy ls``, ``tail``, ``inspect``, ``stop``, ``delete``, ``doctor``."""
 
 from __future__ import annotations
 
@@ -121,6 +121,12 @@ async def test_a_generation_is_listed_read_inspected_and_stopped(tmp_path: Path)
         assert events == ["start", "stop", "error"]
         assert gone[:2] == (0, b"")
 
+        ids = (command.url, session, request)
+        assert (await run("delete", *ids, *own))[:2] == (0, b"deleted\n")
+        code, _, errors = await run("delete", *ids, *own)
+        assert (code, "there is no generation" in errors) == (3, True)
+        assert "PROXY_SECRET" in (await run("delete", *ids))[2]
+
 
 async def test_what_cannot_be_done_is_said_with_a_code_of_its_own(tmp_path: Path) -> None:
     async with proxy(tmp_path) as command:
@@ -171,6 +177,9 @@ async def test_a_store_that_nobody_has_open(tmp_path: Path) -> None:
     assert (code, "proxy's URL" in errors) == (1, True)
     code, out, _ = await run("doctor", store)
     assert (code, out) == (0, b"ok    generations    1 completed, 1 failed\n")
+    assert (await run("delete", store, *ids))[:2] == (0, b"deleted\n")
+    assert (await run("delete", store, *ids))[0] == 3
+    assert json.loads((await run("ls", store, "--json"))[1])["state"] == "failed"
 
 
 async def test_the_doctor_finds_what_a_crash_left_and_an_end_that_is_not_said(

@@ -74,6 +74,7 @@ EXPOSED = [
 
 URL_SECONDS = 24 * 3600.0
 """How long a signed address is good unless it is said otherwise."""
+DAY_SECONDS = 24 * 3600.0
 
 logger = logging.getLogger("durable_proxy")
 
@@ -98,6 +99,7 @@ def create_app(
     metrics_secret: str | Iterable[str] | None = None,
     authorize: Callable[..., Any] | None = None,
     url_seconds: float = URL_SECONDS,
+    keep_days: float | None = None,
 ) -> FastAPI:
     """The proxy as an ASGI application; ``app.state.proxy`` is its `Proxy`.
 
@@ -135,6 +137,8 @@ def create_app(
             the request's body. Without it and without ``secret`` anybody may do everything.
         url_seconds: How long the addresses in the answer to a start are good, if they are signed:
             that takes a ``secret``.
+        keep_days: An answer is deleted so many days after the latest moment at which it can have
+            ended (``timeouts.total``); by default, when somebody deletes it.
 
     Raises:
         SecretError: a secret is too short, or cannot be in a header; or the metrics secret is
@@ -153,6 +157,7 @@ def create_app(
         tls=tls,
         egress=None if egress_proxy is None else Egress.parse(egress_proxy),
         electric=None if electric_url is None else ElectricUrl.parse(electric_url, electric_secret),
+        keep_seconds=None if keep_days is None else DAY_SECONDS * keep_days,
     )
     access = Access(
         Secrets.parse(secret), asks=authorize is not None, metrics=Secrets.parse(metrics_secret)

@@ -1,4 +1,4 @@
-"""Looking at generations and stopping them, from any node: all of it out of the store.
+"""Looking at generations, stopping and deleting them, from any node: all of it out of the store.
 
 A stop is a record in the generation's control stream, written there in one step with the check
 that it is still this generation, that it runs, and that nobody has stopped it yet. The node that
@@ -9,6 +9,7 @@ in its place finds the record there.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from uuid import UUID
 
 from durable_proxy._lifecycle import rfc3339
 from durable_proxy._messages import messages_of
@@ -24,6 +25,7 @@ from durable_proxy._status import (
 from durable_proxy._stop_request import StopOrder
 from durable_streams_server import (
     Append,
+    Delete,
     Expected,
     Log,
     StorageError,
@@ -31,7 +33,13 @@ from durable_streams_server import (
     StreamNotFoundError,
     json_record,
 )
-from durable_transport.protocol import GENERATIONS, ControlMessage, GenerationPaths, StopPayload
+from durable_transport.protocol import (
+    GENERATIONS,
+    ControlMessage,
+    GenerationPaths,
+    StopPayload,
+    session_prefix,
+)
 
 STOP_SECONDS = 5.0
 """How long a stop waits for the end that it has asked for."""
@@ -171,3 +179,36 @@ class Desk:
                 chunk = await reader.next(timeout=left)
                 if chunk.closed or reader.stopped:
                     return
+
+    # ------------------------------------------------------------------ deleting
+
+    async def delete(self, paths: GenerationPaths) -> bool:
+        """Stop a generation and remove all that was written of it; False: there is none.
+
+        Raises:
+            StorageError: the store failed.
+        """
+        await self.stop(StopOrder(paths))
+        return await self.remove(paths)
+
+    async def remove(self, paths: GenerationPaths) -> bool:
+        """Remove it as it is: the node that runs it sees that it is gone, and lets go.
+
+        Raises:
+            StorageError: the store failed.
+        """
+        outcomes = await self._log.transact(Delete(paths.control), Delete(paths.data))
+        return all(outcome.ok for outcome in outcomes)
+
+    async def delete_session(self, session_id: UUID) -> int:
+        """Delete the generations that a session has now; how many it were.
+
+        Raises:
+            StorageError: the store failed.
+        """
+        count, after = 0, ""
+        while page := await self._log.list_streams(session_prefix(session_id), after):
+            for paths in by_generation(page):
+                count += await self.delete(paths)
+            after = page[-1].path
+        return count

@@ -1,4 +1,4 @@
-"""Looking at generations and stopping them, over HTTP. What is behind it is in `_desk`."""
+"""Looking at generations, stopping and deleting them, over HTTP. Behind it is `_desk`."""
 
 from http import HTTPStatus
 from typing import Any
@@ -22,7 +22,7 @@ NO_GENERATION = Refusal(ErrorCode.NOT_FOUND, "there is no generation with these 
 
 
 def desk_routes(proxy: Proxy, guard: Guard) -> APIRouter:
-    """The routes: who runs, how one of them is, and an end to it."""
+    """The routes: who runs, how one of them is, an end to it, and away with it."""
     router = APIRouter()
 
     def desk() -> Desk:
@@ -57,6 +57,19 @@ def desk_routes(proxy: Proxy, guard: Guard) -> APIRouter:
         body = await read_body(request, check_stop_length, seconds)
         stopped = await desk().stop(parse_stop(session, request_id, body))
         return refuse(NO_GENERATION) if stopped is None else _stopped(stopped, desk().now())
+
+    @router.delete("/api/{session}/{request_id}", dependencies=[Depends(guard.may(Right.DELETE))])
+    async def delete(session: str, request_id: str) -> Response:
+        """End a generation if it runs, and remove all that was written of it."""
+        deleted = await desk().delete(generation_paths(parse_id(session), parse_id(request_id)))
+        return Response(status_code=204, headers=ALWAYS) if deleted else refuse(NO_GENERATION)
+
+    @router.delete("/api/{session}", dependencies=[Depends(guard.may(Right.DELETE))])
+    async def delete_session(session: str) -> Response:
+        """Likewise all generations that a session has."""
+        session_id = parse_id(session)
+        count = await desk().delete_session(session_id)
+        return _told({"sessionId": str(session_id), "deleted": count})
 
     return router
 

@@ -7,7 +7,8 @@ control stream; so two simultaneous starts on two nodes call the upstream once a
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from durable_proxy._answers import Answer, answer_from
@@ -72,6 +73,8 @@ class Generations:
         log: Where generations are written; nothing that has to survive is kept here.
         figures: Where they are counted.
         watcher: Looks on.
+        keep_seconds: How long after its claim a generation is deleted; None: never.
+        clock: Epoch seconds.
     """
 
     def __init__(
@@ -81,12 +84,17 @@ class Generations:
         limits: Limits,
         figures: Figures,
         watcher: Watcher | None = None,
+        *,
+        keep_seconds: float | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._log = log
         self._upstream = upstream
         self._limits = limits
         self._figures = figures
         self._watcher = watcher
+        self._keep_seconds = keep_seconds
+        self._clock = clock
         self.running = Quota(limits.generations_per_principal)
         """How many generations of each principal run on this node."""
         self.stalls = Stalled(log)
@@ -231,9 +239,14 @@ class Generations:
         if request.cancel_after is not None:
             told = ControlMessage.options(OptionsPayload(cancel_after=request.cancel_after))
             options = json_record(told.to_json())
+        kept = self._keep_seconds
+        # One moment for both: what has bytes has the record of their end, and the other way round.
+        expires_at = None if kept is None else self._clock() + kept
         return (
-            Create(paths.control, CONTROL_CONTENT_TYPE, options, owner=owner),
-            Create(paths.data, owner=owner),
+            Create(
+                *(paths.control, CONTROL_CONTENT_TYPE, options), owner=owner, expires_at=expires_at
+            ),
+            Create(paths.data, owner=owner, expires_at=expires_at),
         )
 
     async def _may_repeat(self, control: str) -> bool:

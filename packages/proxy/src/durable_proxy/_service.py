@@ -55,6 +55,12 @@ class Options:
     tls: ssl.SSLContext | None
     egress: Egress | None
     electric: ElectricUrl | None = None
+    keep_seconds: float | None = None
+
+    @property
+    def life_seconds(self) -> float | None:
+        """How long after its start a generation is deleted: none that still runs."""
+        return None if self.keep_seconds is None else self.timeouts.total + self.keep_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +150,10 @@ class Proxy:
             options.timeouts, tls=options.tls, egress=options.egress
         ) as upstream:
             self._leaving = False
-            generations = Generations(log, upstream, options.limits, self.figures, self.watcher)
+            generations = Generations(
+                *(log, upstream, options.limits, self.figures, self.watcher),
+                keep_seconds=options.life_seconds,
+            )
             if ended := await reap(log, self.figures, generations.stalls):
                 logger.warning("ended %d generations that the last process left behind", ended)
             self._parts = Parts(log, generations, Desk(log))

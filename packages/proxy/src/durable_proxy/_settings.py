@@ -39,6 +39,9 @@ class Settings(BaseSettings):
         default=(), validation_alias="PROXY_METRICS_SECRET", repr=False
     )
     url_ttl: float = Field(default=24 * 3600.0, gt=0, validation_alias="PROXY_URL_TTL")
+    keep_days: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, validation_alias="PROXY_KEEP_DAYS"
+    )
     electric_url: str | None = Field(default=None, validation_alias="ELECTRIC_URL")
     electric_secret: str | None = Field(
         default=None, validation_alias="ELECTRIC_SECRET", repr=False

@@ -31,7 +31,7 @@ from durable_proxy._start_request import StartRequest
 from durable_proxy._stop_request import StopOrder
 from durable_proxy._v1_errors import V1Code, V1RefusedError, translate, v1_refusal
 from durable_proxy._v1_request import V1Header, as_start, is_abort, stream_of, v1_credentials
-from durable_streams_server import Delete, LogError, StreamGoneError, StreamNotFoundError
+from durable_streams_server import LogError, StreamGoneError, StreamNotFoundError
 from durable_transport.protocol import (
     ControlEvent,
     ErrorCode,
@@ -158,7 +158,7 @@ class _Surface:
             }
             return Response(status_code=HTTPStatus.CREATED, headers=headers)
         # Nobody knows the id: nothing of this attempt is kept, and what runs lets its upstream go.
-        await self._remove(wanted.paths)
+        await self._proxy.parts.desk.remove(wanted.paths)
         match answer:
             case None:
                 return Response(status_code=499)  # nobody reads this
@@ -236,12 +236,8 @@ class _Surface:
         await self._serve(request, Right.DELETE)
         paths = stream_of(request.path_params["stream_id"])
         if paths is not None:
-            await self._proxy.parts.desk.stop(StopOrder(paths))
-            await self._remove(paths)
+            await self._proxy.parts.desk.delete(paths)
         return Response(status_code=HTTPStatus.NO_CONTENT, headers=ALWAYS)
-
-    async def _remove(self, paths: GenerationPaths) -> None:
-        await self._proxy.parts.log.transact(Delete(paths.control), Delete(paths.data))
 
     # ------------------------------------------------------------------ the rest
 

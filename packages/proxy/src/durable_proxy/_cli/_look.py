@@ -1,4 +1,4 @@
-"""``durable-proxy ls``, ``tail``, ``inspect`` and ``stop``."""
+"""``durable-proxy ls``, ``tail``, ``inspect``, ``stop`` and ``delete``."""
 
 import json
 import sys
@@ -167,3 +167,25 @@ def _outcome(told: Json) -> str:
         state = told["state"] if "end" in told else "about to end: its node has not confirmed it"
         return f"stopped: {state}, {told['bytes']} bytes are kept"
     return f"not stopped: it is {told['state']}, or somebody has stopped it before"
+
+
+@click.command("delete")
+@generation_arguments
+@proxy_options
+def delete_command(
+    *,
+    where: str,
+    session: str | None,
+    request: str | None,
+    secret: str | None,
+    headers: tuple[str, ...],
+) -> None:
+    """Remove a generation with all that was written of it, and stop it first if it runs.
+
+    URL is a generation's (of the API or of a stream), or a proxy's or a store's with SESSION and
+    REQUEST behind it.
+    """
+    place, paths = need_generation(where, session, request)
+    with open_generations(place, secret, headers) as generations:
+        generations.delete(paths)
+    click.echo("deleted")

@@ -3,7 +3,13 @@
 import click
 
 from durable_proxy._cli._doctor import doctor_command
-from durable_proxy._cli._look import inspect_command, ls_command, stop_command, tail_command
+from durable_proxy._cli._look import (
+    delete_command,
+    inspect_command,
+    ls_command,
+    stop_command,
+    tail_command,
+)
 from durable_proxy._cli._serve import serve_command
 from durable_streams_server.commands import Program
 
@@ -16,6 +22,6 @@ def main() -> None:
 
 for _command in (
     *(serve_command, ls_command, tail_command, inspect_command, stop_command),
-    doctor_command,
+    *(delete_command, doctor_command),
 ):
     main.add_command(_command)

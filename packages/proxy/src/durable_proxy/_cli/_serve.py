@@ -109,6 +109,11 @@ NOTHING_ALLOWED = (
 )
 @click.option("--url-ttl", type=float, help="Seconds a signed address is good.  [86400]")
 @click.option(
+    "--keep-days",
+    type=float,
+    help="Days after which an answer is deleted.  [PROXY_KEEP_DAYS; never]",
+)
+@click.option(
     "--max-generations", type=int, help="Of one principal on a node; 0: no limit.  [1000]"
 )
 @click.option("--max-readers", type=int, help="Of one principal on a node; 0: no limit.  [10000]")
@@ -224,6 +229,7 @@ def _make_app(log: Log, settings: Settings, *, allow_any_upstream: bool) -> Fast
         secret=settings.secrets,
         metrics_secret=settings.metrics_secrets,
         url_seconds=settings.url_ttl,
+        keep_days=settings.keep_days,
         limits=Limits(
             request_body_bytes=settings.max_body,
             response_bytes=settings.max_response,

@@ -39,6 +39,9 @@ class Generations(Protocol):
     def stop(self, paths: GenerationPaths, body: Json) -> Json:
         """End one."""
 
+    def delete(self, paths: GenerationPaths) -> None:
+        """Remove one."""
+
     def read(self, path: str, offset: str, *, follow: bool) -> Iterator[Piece]:
         """Give the bodies of reads of one of its streams."""
 
@@ -84,6 +87,11 @@ class ServedGenerations:
         """See `Generations.stop`."""
         return self._told("POST", f"{_api(paths)}/stop", _name(paths), body)
 
+    def delete(self, paths: GenerationPaths) -> None:
+        """See `Generations.delete`."""
+        answer = self._streams.ask("DELETE", self._base + _api(paths), {})
+        self._streams.checked(answer, _name(paths))
+
     def _told(self, method: str, path: str, name: str, body: Json | None = None) -> Json:
         answer = self._streams.ask(method, self._base + path, {}, body)
         self._streams.checked(answer, name)
@@ -126,6 +134,11 @@ class StoredGenerations:
             f"{_name(paths)} cannot be stopped in a store: nobody runs it while this has the store"
             " open. Stopping needs a proxy's URL"
         )
+
+    def delete(self, paths: GenerationPaths) -> None:
+        """See `Generations.delete`."""
+        self._streams.delete(paths.control)
+        self._streams.delete(paths.data)
 
     def _messages(self, paths: GenerationPaths) -> list[Any]:
         pieces = self._streams.read(paths.control, "-1", follow=False)
