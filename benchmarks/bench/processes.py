@@ -65,6 +65,15 @@ def resident_bytes(pid: int) -> float:
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def written_bytes(pid: int) -> float:
+    """Return how much a process has sent to disks."""
+    io = Path(f"/proc/{pid}/io")
+    if not io.exists():
+        return float("nan")
+    counts = dict(line.split(": ") for line in io.read_text().splitlines())
+    return int(counts["write_bytes"])
+
+
 @dataclass(frozen=True)
 class Server:
     """A running server."""
@@ -78,6 +87,10 @@ class Server:
     def resident_bytes(self) -> float:
         """Return how much memory it uses."""
         return resident_bytes(self.pid)
+
+    def written_bytes(self) -> float:
+        """Return how much it has sent to disks."""
+        return written_bytes(self.pid)
 
 
 @contextlib.contextmanager

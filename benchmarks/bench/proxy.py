@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bench.processes import Server
 
 FIFTY, TWO_HUNDRED, RATE = 50, 200, 50
+ANSWER_BYTES = 200 * 60
 BEGUN_OVER = 2.0
 """Seconds over which the two hundred begin: what counts is how many run, and not begin, at once."""
 NAMES = {
@@ -34,11 +35,14 @@ def run(folder: Path, *, rounds: int, seconds: float) -> Figures:
     """Measure every scenario on the same servers, direct and proxied in turns."""
     with servers(folder) as (source, proxy, server):
         ports = ("--source", source, "--proxy", proxy)
+        before = server.written_bytes()
         results = {
             "answer": _measure("answer", ports, 2 * rounds),
             "pause": _measure("pause", ports, 2, "--at-once", 4),
             "fifty": _measure("answer", ports, 1, "--at-once", FIFTY, "--ways", "direct"),
         }
+        # Of single answers; the few bytes of the pauses do not count.
+        single = _written(server, before, 2 * rounds + 1)
         results["fifty"] |= _fifty(ports, server, rounds)
         results["two hundred"] = _two_hundred(ports, server, seconds)
         broken = measured(python_module("proxy_load", "broken", *ports), 60)
@@ -55,7 +59,7 @@ def run(folder: Path, *, rounds: int, seconds: float) -> Figures:
         ),
         rows=tuple(_row(name, results[name]) for name in NAMES),
         targets=_targets(results, broken),
-        notes=(PEER_NOTE, fsync_note(folder)),
+        notes=(PEER_NOTE, _writing_note(single, results["fifty"]["written"]), fsync_note(folder)),
         raw={"scenarios": results, "broken": broken},
     )
 
@@ -66,11 +70,26 @@ def _measure(scenario: str, ports: tuple[Any, ...], rounds: int, *more: Any) -> 
 
 
 def _fifty(ports: tuple[Any, ...], server: Server, rounds: int) -> dict[str, Any]:
-    before = server.cpu_seconds()
+    cpu, written = server.cpu_seconds(), server.written_bytes()
     more = ("--at-once", FIFTY, "--ways", "proxied")
     result = _measure("answer", ports, rounds, *more)
     # The load warms up with one round more.
-    return result | {"cpu": (server.cpu_seconds() - before) / (rounds + 1)}
+    return result | {
+        "cpu": (server.cpu_seconds() - cpu) / (rounds + 1),
+        "written": _written(server, written, FIFTY * (rounds + 1)),
+    }
+
+
+def _writing_note(single: float, fifty: float) -> str:
+    return (
+        f"sent to the disk for each byte of an answer: {single:.0f} bytes when it is alone,"
+        f" {fifty:.0f} of {FIFTY} at once"
+    )
+
+
+def _written(server: Server, before: float, answers: int) -> float:
+    """Return how many bytes went to the disk for each byte of so many answers."""
+    return (server.written_bytes() - before) / (answers * ANSWER_BYTES)
 
 
 def _two_hundred(ports: tuple[Any, ...], server: Server, seconds: float) -> dict[str, Any]:
