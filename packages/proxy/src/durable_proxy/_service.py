@@ -24,6 +24,7 @@ from durable_proxy._figures import Figures
 from durable_proxy._generations import Generations
 from durable_proxy._presence import Presence
 from durable_proxy._reaper import reap, reap_forever
+from durable_proxy._shape_pruning import prune_forever
 from durable_proxy._shape_tables import ShapeTables
 from durable_proxy._start_request import Limits, StartRequest
 from durable_proxy._upstream import Timeouts, Upstream, open_upstream
@@ -184,10 +185,13 @@ class Proxy:
         async with open_upstream(ELECTRIC_TIMEOUTS, tls=self.options.tls) as upstream:
             await tables.open()
             self.parts.electric = Electric(tables, upstream)
+            pruning = asyncio.create_task(prune_forever(log), name="durable-proxy pruning")
             try:
                 yield
             finally:
                 self.parts.electric = None
+                pruning.cancel()
+                await asyncio.gather(pruning, return_exceptions=True)
                 await tables.close()
 
     async def start(self, request: StartRequest) -> Answer:
