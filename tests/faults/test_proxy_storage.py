@@ -24,9 +24,12 @@ from proxy.harness import (
     start_request,
     terminal,
 )
+from proxy.shapes import Rows, node, of
 from proxy.wire import Wire, upstream, whole
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from durable_streams_server import Operation, Outcome
 
 pytestmark = pytest.mark.anyio
@@ -197,6 +200,109 @@ async def test_readers_by_the_proxy_protocol_are_told_so_too(
                 return read.status_code == 503 and "generation_stalled" in read.text
 
             await eventually(is_told)
+
+
+@pytest.fixture
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("durable_proxy._stalled.PATIENCE_SECONDS", 0.3 * UNIT)
+    monkeypatch.setattr("durable_proxy._relay.LAST_RETRY_SECONDS", 0.1 * UNIT)
+    monkeypatch.setattr("durable_proxy._service.FAREWELL_SECONDS", 0)
+
+
+HALF = "half a €".encode()[:-1]
+"""The last bytes are no row before the rest of the character is there."""
+
+
+def _half_a_character(log: FailingLog) -> Callable[[Wire], Awaitable[None]]:
+    """The store is full from the moment that the first piece is in it."""
+
+    async def stored() -> bool:
+        return any(stream.tail == len(HALF) for stream in await log.list_streams("generations/"))
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await wire.chunk(HALF)
+        await eventually(stored)
+        log.refusals = frozenset(range(100_000))
+        await wire.chunk(b"never stored")
+        await wire.end()
+
+    return script
+
+
+@pytest.mark.usefixtures("_soon")
+@pytest.mark.parametrize("kind", ["data", "control"])
+@pytest.mark.parametrize("whole_session", [False, True], ids=["request", "session"])
+async def test_readers_of_shapes_are_told_so_too(kind: str, *, whole_session: bool) -> None:
+    async with await FailingLog.open("sqlite://") as log:
+        ids = uuid4(), uuid4()
+        async with (
+            upstream(_half_a_character(log)) as up,
+            served(log, drain_seconds=0) as proxy,
+            asyncio.timeout(15 * UNIT),
+        ):
+            headers = {"X-Proxy-Url": up.url}
+            assert (await proxy.client.post(proxy.path(*ids), headers=headers)).status_code == 200
+            rows = Rows(proxy, kind, of(*ids[: 1 if whole_session else 2]))
+            await rows.catch_up()
+            # Whoever waits by either way is sent home, and nobody else is kept from anything.
+            query = rows.place | {"live": "true", "live_sse": "true"}
+            await asyncio.gather(rows.live(), proxy.client.get(f"/stream/{kind}", params=query))
+            assert (await proxy.client.get("/health")).status_code in (200, 503)
+            for more in ({}, {"live": "true"}, {"live": "true", "live_sse": "true"}):
+                refused = await rows.ask(**more)
+                assert refused.status_code == 503, more
+                assert refused.json()["error"]["code"] == "generation_stalled"
+                assert "retry-after" in refused.headers
+            # The rows are there for whoever comes later, as far as there are any.
+            late = await Rows(proxy, kind, of(*ids)).ask()
+            assert late.status_code == (200 if kind == "data" else 503)
+            log.refusals = frozenset()
+            await terminal(log, generation_paths(*ids))
+            assert (await rows.ask()).status_code == 200
+            if kind == "data":
+                assert rows.text == "half a \ufffd"
+            else:
+                assert rows.rows[-1]["event"] == "error"
+
+
+@pytest.mark.usefixtures("_soon")
+async def test_our_transport_raises_by_shapes_what_it_raises_by_the_log() -> None:
+    async with (
+        await FailingLog.open("sqlite://") as log,
+        upstream(_half_a_character(log)) as up,
+        served(log, drain_seconds=0) as proxy,
+        httpx2.AsyncClient(
+            transport=AsyncDurableTransport(proxy.url, reads="shapes"), timeout=20 * UNIT
+        ) as client,
+        asyncio.timeout(15 * UNIT),
+    ):
+        got = bytearray()
+
+        async def read() -> None:
+            async with client.stream("POST", up.url) as answer:
+                async for piece in answer.aiter_raw():
+                    got.extend(piece)
+
+        with pytest.raises(GenerationFailed) as failed:
+            await read()
+        assert failed.value.code == "generation_stalled"
+        assert got == b"half a "
+
+
+@pytest.mark.usefixtures("_soon")
+async def test_an_unmodified_client_of_electric_asks_again_until_the_record_is_there() -> None:
+    async with await FailingLog.open("sqlite://") as log:
+        ids = uuid4(), uuid4()
+        async with upstream(_half_a_character(log)) as up, served(log, drain_seconds=0) as proxy:
+            headers = {"X-Proxy-Url": up.url}
+            assert (await proxy.client.post(proxy.path(*ids), headers=headers)).status_code == 200
+            async with node(f"{proxy.url}/stream/control", params=of(*ids)) as client:
+                await client.until(lambda: any(one.get("status") == 503 for one in client.said))
+                log.refusals = frozenset()
+                await client.until(lambda: bool(client.rows))
+                assert client.rows[0]["payload"]["code"] == TerminalCode.STORAGE_ERROR
+                assert client.refetches == 0
 
 
 async def test_over_http_an_outage_is_a_503_without_its_text(

@@ -60,6 +60,12 @@ class Rows:
             await self.ask()
         return self.rows
 
+    @property
+    def place(self) -> dict[str, str]:
+        """The parameters of a request from where the last one ended."""
+        assert self.handle is not None
+        return self._shape | {"offset": self.offset, "handle": self.handle}
+
     async def live(self) -> httpx2.Response:
         return await self.ask(live="true")
 

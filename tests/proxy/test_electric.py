@@ -353,6 +353,34 @@ async def test_what_a_node_left_is_copied_by_the_next(postgres: Database, store:
     assert [text for _, text in _data(postgres, it)] == ["one ", "two"]
 
 
+async def test_a_copy_ends_with_its_readers_and_is_taken_up_again(
+    postgres: Database, store: Log
+) -> None:
+    """They are sent home when the log takes no end of the generation."""
+    it = await _begun(store)
+    tables = ShapeTables(store)
+    await tables.open()
+    await tables.expect(it.session, it.request)
+    tables.copy(it.session, it.request)
+    await eventually(lambda: bool(_data(postgres, it)))
+    async with asyncio.timeout(2 * UNIT):
+        for reader in store.readers():
+            reader.stop()
+        await eventually(lambda: store.readers() == [])
+    await it.end(b"two")
+    tables.copy(it.session, it.request)
+    await eventually(lambda: _is_copied(postgres, it))
+    assert [text for _, text in _data(postgres, it)] == ["one ", "two"]
+    await tables.close()
+
+
+async def _begun(store: Log) -> Written:
+    it = Written(store, uuid4())
+    await it.begin()
+    await it.add(b"one ")
+    return it
+
+
 async def test_whoever_copies_no_row_is_there_twice(postgres: Database, store: Log) -> None:
     session = uuid4()
     async with await Log.open(postgres.url) as other:

@@ -297,7 +297,9 @@ def _routes(proxy: Proxy, start: Handler) -> APIRouter:
 
 def _shape_route(proxy: Proxy, guard: Guard) -> Route:
     limits, url = proxy.options.streams, proxy.options.electric
-    source: Source = LogShapes(lambda: proxy.parts.log, limits)
+    source: Source = LogShapes(
+        lambda: proxy.parts.log, lambda: proxy.parts.generations.stalls, limits
+    )
     if url is not None:
         source = ElectricShapes(url, proxy.electric)
     shapes = ShapeApp(source, guard, limits)

@@ -33,6 +33,8 @@ from durable_proxy._shapes import (
     schema,
     up_to_date,
 )
+from durable_proxy._stalled import Stalled
+from durable_proxy._stalled_reads import STALLED
 from durable_streams_server import ClientGoneError, Exchange, Log, LogError
 from durable_streams_server import Limits as StreamLimits
 from durable_transport.protocol import ErrorCode
@@ -108,15 +110,18 @@ class LogShapes:
 
     Args:
         log: Gives the log, once it is open.
+        stalled: Gives what this node cannot end.
     """
 
     def __init__(
         self,
         log: Callable[[], Log],
+        stalled: Callable[[], Stalled],
         limits: StreamLimits,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._log = log
+        self._stalled = stalled
         self._limits = limits
         self._clock = clock
 
@@ -128,6 +133,8 @@ class LogShapes:
             message = "a part of the rows is not served: read all of them, they come in order"
             raise RefusedError(Refusal(ErrorCode.BAD_REQUEST, message))
         try:
+            if self._stalled():
+                await self._check_stalled(shape)
             async with ShapeReading(self._log(), shape) as reading:
                 match shape.live:
                     case None:
@@ -140,6 +147,20 @@ class LogShapes:
         except MustRefetchError as error:
             headers = UNTOUCHED | KEEP_NOTHING | {HANDLE: error.handle}
             return Response(MUST_REFETCH, HTTPStatus.CONFLICT, headers, JSON)
+
+    async def _check_stalled(self, shape: ShapeRequest) -> None:
+        """Refuse what would come after the last row of a generation that stalls.
+
+        The rows are asked for: the bytes that are left may be half a character, which is none.
+
+        Raises:
+            RefusedError: that is what is asked for. To a client of Electric it says: later.
+        """
+        async with ShapeReading(self._log(), shape) as reading:
+            paths = reading.generation
+            is_over = paths is not None and self._stalled().is_over(paths)
+            if is_over and not (await reading.read()).rows:
+                raise RefusedError(STALLED)
 
     async def _catch_up(
         self, shape: ShapeRequest, reading: ShapeReading, request: Request

@@ -24,7 +24,7 @@ from durable_streams_server import (
     StreamInfo,
     StreamNotFoundError,
 )
-from durable_transport.protocol import generation_paths, session_prefix
+from durable_transport.protocol import GenerationPaths, generation_paths, session_prefix
 
 BATCH_BYTES = 1024 * 1024
 """About so much of the log is in one answer."""
@@ -97,8 +97,9 @@ class ShapeReading:
 
     @property
     def stopped(self) -> bool:
-        """There is no point in waiting: `stop` was called, or the log lets its readers go."""
-        return self._stop.is_set() or self._log.leaving
+        """There is no point in waiting: `stop` was called, or readers of the stream were let go."""
+        reader_stopped = self._reader is not None and self._reader.stopped
+        return self._stop.is_set() or reader_stopped or self._log.leaving
 
     @property
     def begun(self) -> bool:
@@ -109,6 +110,12 @@ class ShapeReading:
     def ended(self) -> bool:
         """Everything there is has been given, and all of it has ended."""
         return self.begun and self._shape.part_at(self.position) is None
+
+    @property
+    def generation(self) -> GenerationPaths | None:
+        """Whose rows come next, if there may be any."""
+        part = self._shape.part_at(self.position)
+        return None if part is None else generation_paths(self._request.session, part.request)
 
     def stop(self) -> None:
         """End a `next` that waits, now and from here on."""

@@ -300,7 +300,7 @@ class ShapeTables:
     async def _copy_table(self, kind: Kind, key: Key, place: Place) -> bool:
         """Copy one table of a generation; whether it has come to its end."""
         async with ShapeReading(self._log, _request(kind, key, place)) as reading:
-            while not (reading.ended or self._log.leaving):
+            while not (reading.ended or reading.stopped):
                 batch = await reading.next(WAIT_SECONDS)
                 if not reading.begun:
                     return False
