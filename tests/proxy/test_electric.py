@@ -12,7 +12,7 @@ import pytest
 
 from durable_proxy._electric_url import ElectricUrl, ElectricUrlError
 from durable_proxy._shape_request import parse_shape
-from durable_proxy._shape_tables import ShapeTables
+from durable_proxy._shape_tables import FORGET, ShapeTables
 from durable_streams_server import Log, StoreUrlError
 from proxy.harness import UNIT, eventually, served
 from proxy.shapes import Written, of
@@ -351,6 +351,20 @@ async def test_what_a_node_left_is_copied_by_the_next(postgres: Database, store:
     async with served(postgres.url, electric_url="http://127.0.0.1:1"):
         await eventually(lambda: _is_copied(postgres, it))
     assert [text for _, text in _data(postgres, it)] == ["one ", "two"]
+
+
+async def test_one_whose_upstream_took_its_time_to_answer(postgres: Database, store: Log) -> None:
+    tables = ShapeTables(store)
+    await tables.open()
+    it = await _begun(store)
+    await tables.expect(it.session, it.request)
+    postgres.execute("UPDATE durable_proxy.shape_copies SET expected_at = NOW() - INTERVAL '1 day'")
+    await store.control(lambda connection: connection.exec_driver_sql(FORGET))
+    tables.copy(it.session, it.request)
+    await it.end(b"two")
+    await eventually(lambda: _is_copied(postgres, it))
+    assert "".join(text for _, text in _data(postgres, it)) == "one two"
+    await tables.close()
 
 
 async def test_a_copy_ends_with_its_readers_and_is_taken_up_again(

@@ -273,8 +273,7 @@ class ShapeTables:
         while not self._log.leaving:
             try:
                 places = await self._log.control(lambda connection: _places(connection, key))
-                if places is not None:
-                    await self._copy_both(key, *places)
+                await self._copy_both(key, *places)
             except MustRefetchError:
                 pass  # begun anew
             except LogError as error:
@@ -329,10 +328,12 @@ def _unfinished(connection: "Connection") -> list[Key]:
     return [Key(*row) for row in connection.exec_driver_sql(UNFINISHED)]
 
 
-def _places(connection: "Connection", key: Key) -> tuple[Place, Place] | None:
+def _places(connection: "Connection", key: Key) -> tuple[Place, Place]:
     found = connection.exec_driver_sql(PLACE, key._asdict()).one_or_none()
     if found is None:
-        return None
+        # `FORGET`: it is copied once its upstream has answered, and that took its time.
+        connection.exec_driver_sql(EXPECT, key._asdict())
+        return Place(), Place()
     return Place(*found[:2]), Place(*found[2:])
 
 
