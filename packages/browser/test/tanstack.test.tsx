@@ -93,7 +93,7 @@ test('a reload in mid-stream goes on with the same message, and the model was ca
   model.say(...word('two '))
   const second = await new Tab(model.url, session, first.storage).open()
   await second.shows('Hello|one two ')
-  expect(second.chat.isLoading).toBe(true)
+  await until(() => second.chat.isLoading, 'the answer to be resumed')
   model.say(...word('three'), ...finish)
   model.end()
   await second.shows('Hello|one two three')
@@ -132,7 +132,8 @@ test.each(['before', 'after'])('stop of useChat %s a reload stops the model', as
   tab.page.leave()
   const again = await new Tab(model.url, session, tab.storage).open()
   await again.shows('Hello|one ')
-  expect(again.chat.isLoading).toBe(false)
+  await until(() => !again.chat.isLoading, 'the page to know that it was stopped')
+  expect(again.texts).toEqual(['Hello', 'one '])
 })
 
 test('stop of the session ends the answer without an error', async () => {
