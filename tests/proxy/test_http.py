@@ -334,7 +334,7 @@ BAD: list[tuple[str, str, dict[str, str], int, str]] = [
     ("POST", "/api/{id}/{id}", {"X-Proxy-Method": "BREW"}, 400, "invalid_proxy_method"),
     ("POST", "/api/{id}/{id}", {"X-Filler": "f" * 70_000}, 431, "headers_too_large"),
     ("PUT", "/api/{id}/{id}", {}, 405, "method_not_allowed"),
-    ("POST", "/api/{id}", {}, 404, "not_found"),
+    ("POST", "/api/{id}", {}, 405, "method_not_allowed"),
     ("POST", "/api/{id}/{id}/more", {}, 404, "not_found"),
     ("GET", "/", {}, 404, "not_found"),
     ("GET", "/stream/data?offset=-1", {}, 400, "invalid_id"),
@@ -359,10 +359,10 @@ async def test_bad_input(
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("PUT", "/api/{id}/{id}", "GET, POST"),
-        ("OPTIONS", "/api/{id}/{id}", "GET, POST"),
+        ("PUT", "/api/{id}/{id}", "DELETE, GET, POST"),
+        ("OPTIONS", "/api/{id}/{id}", "DELETE, GET, POST"),
         ("GET", "/api/{id}/{id}/stop", "POST"),
-        ("POST", "/api/generations", "GET"),
+        ("POST", "/api/{id}", "DELETE"),
         ("POST", "/stream/data", "GET"),
         ("DELETE", "/health", "GET"),
     ],
