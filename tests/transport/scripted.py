@@ -36,8 +36,8 @@ class Received:
 
     @property
     def kind(self) -> str:
-        """``start``, ``data``, ``control`` or ``other``."""
-        if self.method == "POST" and self.path.startswith("/api/"):
+        """``start`` (whatever is asked of the API), ``data``, ``control`` or ``other``."""
+        if self.path.startswith("/api/"):
             return "start"
         return self.path.rpartition("/")[2] if self.path.startswith("/v1/stream/") else "other"
 

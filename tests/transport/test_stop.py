@@ -85,15 +85,43 @@ async def test_a_stop_says_what_and_why(flavour: Flavour, proxy: ScriptedProxy) 
 
 async def test_without_an_id_it_is_the_active_one(flavour: Flavour, proxy: ScriptedProxy) -> None:
     storage = MemoryStorage()
-    nothing = await stop(flavour, proxy.url, IDS[0], storage=storage)
-    assert nothing == dt.Stopped(by_this=False)
-    assert proxy.requests == []
     sessions = flavour.transport(proxy.url, storage=storage).sessions
     sessions.begin(*IDS)
     proxy.start_acts.append(_told())
     assert (await stop(flavour, proxy.url, IDS[0], storage=storage)).request_id == IDS[1]
     assert str(to_uuid(IDS[1])) in proxy.requests[0].path
     assert sessions.active(IDS[0]) is None, "nothing is left to resume"
+
+
+def _running(*requests: str) -> Act:
+    told = {"sessionId": "s", "generations": [{"requestId": request} for request in requests]}
+    return answer(200, json.dumps(told).encode(), Content_Type="application/json")
+
+
+async def test_what_the_storage_does_not_know_the_proxy_is_asked_for(
+    flavour: Flavour, proxy: ScriptedProxy
+) -> None:
+    session, newest = to_uuid(IDS[0]), str(uuid4())
+    proxy.start_acts.append(_running())
+    assert await stop(flavour, proxy.url, IDS[0]) == dt.Stopped(by_this=False)
+    proxy.start_acts.extend([reset, _running(str(uuid4()), newest), _told()])
+    told = await stop(flavour, proxy.url, IDS[0], reason="enough")
+    assert (told.by_this, told.request_id) == (True, newest)
+    asked = [(request.method, request.path) for request in proxy.requests]
+    active = ("GET", f"/api/{session}/active")
+    assert asked == [active, active, active, ("POST", f"/api/{session}/{newest}/stop")]
+
+
+@pytest.mark.parametrize(
+    ("act", "error"),
+    [(refuse(403, "forbidden"), dt.ProxyRefused), (answer(200, b"<html>"), dt.NotADurableProxy)],
+)
+async def test_who_cannot_be_told_what_runs_hears_of_it(
+    flavour: Flavour, proxy: ScriptedProxy, act: Act, error: type[Exception]
+) -> None:
+    proxy.start_acts.append(act)
+    with pytest.raises(error):
+        await stop(flavour, proxy.url, IDS[0])
 
 
 async def test_one_that_is_not_confirmed_stays_resumable(
@@ -199,7 +227,8 @@ async def test_a_stop_ends_the_readers_of_a_real_proxy(flavour: Flavour) -> None
         request = {"url": up.url, "headers": session(ids[0], request_id=ids[1])}
         reading = asyncio.create_task(flavour.fetch(proxy.url, request=request))
         await eventually(lambda: _stored(proxy, ids))
-        told = await stop(flavour, proxy.url, *ids, actor="alice", reason="enough")
+        # Of a program with a storage of its own, which knows nothing of this session.
+        told = await stop(flavour, proxy.url, ids[0], actor="alice", reason="enough")
         assert (told.by_this, told.state, told.offset) == (True, "aborted", 17)
         async with asyncio.timeout(10 * UNIT):
             outcome = await reading

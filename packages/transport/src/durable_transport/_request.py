@@ -71,6 +71,10 @@ class ProxyURL:
         """Where it is stopped."""
         return f"{self.text}/api/{session}/{request}/stop"
 
+    def active(self, session: UUID) -> str:
+        """Which generations of a session run."""
+        return f"{self.text}/api/{session}/active"
+
     def data(self, session: UUID, request: UUID, position: int) -> str:
         """Where its body is read live from ``position``."""
         path = generation_paths(session, request).data

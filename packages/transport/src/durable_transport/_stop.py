@@ -1,14 +1,16 @@
 """Stopping a generation through the proxy: a generator of effects, like `_generation`.
 
-A stop is idempotent, so it is sent again after a drop; whatever runs, it names one generation.
+A stop names one generation. Where the caller names none it is the one that the storage knows, or,
+for who has another storage than the program that began it, the newest that the proxy says runs.
+Both questions to the proxy are idempotent, so they are sent again after a drop.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from durable_transport._answers import is_temporary, trouble_of
 from durable_transport._backoff import Backoff, parse_retry_after
@@ -39,6 +41,8 @@ from durable_transport.protocol import ErrorCode, TerminalPayload
 
 ANSWER_LIMIT = 256 << 10
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class StopWish:
@@ -62,7 +66,7 @@ class Stopped:
             or ``streaming`` when its node had not confirmed the stop in time; None when nothing
             was active.
         offset: Bytes that can be read.
-        request_id: Which generation it was, as the caller (or the storage) named it.
+        request_id: Which generation it was, as the caller, the storage or the proxy named it.
         terminal: Its last record, once it has ended.
     """
 
@@ -109,62 +113,72 @@ class Stop:
         """
         session = self._session_id
         if self._request_id is None:
-            active = yield Store(partial(self._sessions.active, session))
-            if active is None:
+            self._request_id = yield from self._find_active()
+            if self._request_id is None:
                 return Stopped(by_this=False)
-            self._request_id = active.request_id
-        while True:
-            outcome = yield from self._attempt()
-            if isinstance(outcome, Failure):
-                yield from self._back_off(outcome)
-                continue
-            if outcome.terminal is not None:
-                # Whoever resumes the session from now on finds nothing that runs.
-                yield Store(partial(self._sessions.finish, session, self._request_id))
-            return outcome
+        url = self._proxy.stop(wire_id(session), wire_id(self._request_id))
+        stopped = yield from self._ask("POST", url, self._wanted(), self._read_stopped)
+        if stopped.terminal is not None:
+            # Whoever resumes the session from now on finds nothing that runs.
+            yield Store(partial(self._sessions.finish, session, self._request_id))
+        return stopped
 
-    def _attempt(self) -> Step[Stopped | Failure]:
-        for_proxy = yield ASK_HEADERS
-        opened: Opened | Broke = yield self._request(for_proxy)
-        if isinstance(opened, Broke):
-            return _broken(opened)
-        body = yield ReadAll(ANSWER_LIMIT)
-        if isinstance(body, Broke):
-            return _broken(body)
-        if opened.status in (HTTPStatus.OK, HTTPStatus.ACCEPTED):
-            return self._read(opened, body)
-        return self._judge(opened, body)
+    def _find_active(self) -> Step[str | None]:
+        active = yield Store(partial(self._sessions.active, self._session_id))
+        if active is not None:
+            return str(active.request_id)
+        url = self._proxy.active(wire_id(self._session_id))
+        return (yield from self._ask("GET", url, b"", _read_newest))
 
-    def _request(self, for_proxy: Mapping[str, str]) -> Open:
-        session, request = wire_id(self._session_id), wire_id(self._request_id or "")
+    def _wanted(self) -> bytes:
         told = {
             "reason": self._wish.reason,
             "actor": self._wish.actor,
             "incarnation": self._wish.incarnation,
         }
-        content = json.dumps({name: value for name, value in told.items() if value is not None})
+        return json.dumps({key: value for key, value in told.items() if value is not None}).encode()
+
+    def _ask(self, method: str, url: str, body: bytes, read: Callable[[bytes], T]) -> Step[T]:
+        """Ask until there is an answer; ``read`` raises what bad JSON raises."""
+        while True:
+            outcome = yield from self._attempt(method, url, body)
+            if isinstance(outcome, Failure):
+                yield from self._back_off(outcome)
+                continue
+            opened, answer = outcome
+            try:
+                return read(answer)
+            except (ValueError, LookupError, TypeError, AttributeError) as error:
+                raise self._not_ours(opened) from error
+
+    def _attempt(self, method: str, url: str, body: bytes) -> Step[tuple[Opened, bytes] | Failure]:
+        for_proxy = yield ASK_HEADERS
         headers = [
             *for_proxy.items(),
             ("Content-Type", "application/json"),
             ("Accept-Encoding", "identity"),
         ]
         timeout = dict.fromkeys(("connect", "read", "write", "pool"), self._timing.silence)
-        url = self._proxy.stop(session, request)
-        return Open("POST", url, headers, content.encode(), timeout)
+        opened: Opened | Broke = yield Open(method, url, headers, body, timeout)
+        if isinstance(opened, Broke):
+            return _broken(opened)
+        answer: bytes | Broke = yield ReadAll(ANSWER_LIMIT)
+        if isinstance(answer, Broke):
+            return _broken(answer)
+        if opened.status in (HTTPStatus.OK, HTTPStatus.ACCEPTED):
+            return opened, answer
+        return self._judge(opened, answer)
 
-    def _read(self, opened: Opened, body: bytes) -> Stopped:
-        try:
-            told: dict[str, Any] = json.loads(body)
-            end = told.get("end")
-            return Stopped(
-                by_this=bool(told["stopped"]),
-                state=str(told["state"]),
-                offset=int(told["bytes"]),
-                request_id=self._request_id,
-                terminal=None if end is None else TerminalPayload.model_validate(end),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise self._not_ours(opened) from error
+    def _read_stopped(self, answer: bytes) -> Stopped:
+        told: dict[str, Any] = json.loads(answer)
+        end = told.get("end")
+        return Stopped(
+            by_this=bool(told["stopped"]),
+            state=str(told["state"]),
+            offset=int(told["bytes"]),
+            request_id=self._request_id,
+            terminal=None if end is None else TerminalPayload.model_validate(end),
+        )
 
     def _judge(self, opened: Opened, body: bytes) -> Failure:
         """An answer that is none of the good ones.
@@ -217,3 +231,8 @@ def _broken(broke: Broke) -> Failure:
     if broke.how is Breakage.HOPELESS:
         raise broke.cause
     return Failure.of(broke)
+
+
+def _read_newest(answer: bytes) -> str | None:
+    running = json.loads(answer)["generations"]  # the oldest first
+    return str(running[-1]["requestId"]) if running else None

@@ -159,7 +159,8 @@ class AsyncDurableTransport(httpx2.AsyncBaseTransport):
 
         Args:
             session_id: As in `session`.
-            request_id: Likewise; None: the session's active generation, as this storage knows it.
+            request_id: Likewise; None: the session's active generation, as this storage knows it;
+                where it knows none, the newest that runs, which takes the right to list.
             reason: Told to whoever reads it, like ``actor``.
             actor: Who stops it.
             incarnation: Only this attempt of these ids (``X-Proxy-Incarnation``).

@@ -160,7 +160,8 @@ class DurableTransport(httpx.BaseTransport):
 
         Args:
             session_id: As in `session`.
-            request_id: Likewise; None: the session's active generation, as this storage knows it.
+            request_id: Likewise; None: the session's active generation, as this storage knows it;
+                where it knows none, the newest that runs, which takes the right to list.
             reason: Told to whoever reads it, like ``actor``.
             actor: Who stops it.
             incarnation: Only this attempt of these ids (``X-Proxy-Incarnation``).
