@@ -21,6 +21,10 @@ MODELS = ("gpt-5.4-mini", "claude-sonnet-5-5")
 
 def main() -> int:
     """Run the script that is named twice: the second time asks the model nothing."""
+    names = sorted(path.name for path in HERE.glob("with_*.py"))
+    if len(sys.argv) != 2 or sys.argv[1] not in names:
+        print(f"usage: python {sys.argv[0]} SCRIPT, which is one of", *names, file=sys.stderr)
+        return 2
     script = HERE / sys.argv[1]
     with tempfile.TemporaryDirectory() as folder, serve_process() as model:
         for name in MODELS:

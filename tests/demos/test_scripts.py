@@ -29,6 +29,19 @@ def test_a_script_runs_without_a_key(name: str, unit: float) -> None:
     assert "The model was called 1 time." in done.stdout
 
 
+@pytest.mark.parametrize("arguments", [[], ["nope.py"], ["run.py"], ["with_openai.py", "more"]])
+def test_what_is_no_script_is_answered_with_what_there_is(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / "run.py"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert set(NAMES) <= set(done.stderr.split())
+
+
 def test_each_is_ten_lines_and_in_the_readme() -> None:
     told = (SCRIPTS / "README.md").read_text()
     assert len(NAMES) == 4
