@@ -142,6 +142,8 @@ class DurableSession<M extends UIMessage> implements ChatTransport<M> {
     // The answer is replayed from its start, on the messages that it is an answer to.
     const base = this.store.baseOf(this.#requestId)
     if (base !== undefined) this.chat.messages = base
+    // What another browser has asked: a reload of this page has to replace what it shows from now on.
+    else if (this.#requestId !== undefined) this.store.sent(this.#requestId, this.chat.messages)
     this.#isReplay = this.chat.lastMessage?.role !== 'assistant' || base === undefined
     return endedByStop(stream)
   }

@@ -5,11 +5,11 @@ import type { Sessions } from './sessions.js'
 /** What is saved of a chat. */
 export interface SavedChat<M> {
   messages: M[]
-  /** The request that was sent last, until its answer is complete. */
+  /** The request that was sent or followed last, until its answer is complete. */
   pending?: Pending<M> | undefined
 }
 
-/** A request, and the messages as they were when it was sent: what a replay builds on. */
+/** A request, and the messages as they were before its answer: what a replay builds on. */
 export interface Pending<M> {
   requestId: string
   /** How many messages there were. */
@@ -34,7 +34,7 @@ export class ChatStore<M> {
     return { messages, pending: valid ? pending : undefined }
   }
 
-  /** Messages are sent: what comes as an answer builds on them. */
+  /** Messages are sent, or an answer to others is followed: what comes builds on them. */
   sent(requestId: string, messages: M[]): void {
     const pending = { requestId, count: messages.length, last: messages.at(-1) }
     this.sessions.saveMessages(this.session, { messages, pending })
@@ -46,7 +46,7 @@ export class ChatStore<M> {
     this.sessions.saveMessages(this.session, { messages, pending })
   }
 
-  /** What the replay of a request builds on; undefined when it was not sent from here. */
+  /** What the replay of a request builds on; undefined when it is new here. */
   baseOf(requestId: string | undefined): M[] | undefined {
     const { messages, pending } = this.load()
     if (pending === undefined || pending.requestId !== requestId) return undefined

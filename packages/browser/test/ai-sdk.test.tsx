@@ -195,6 +195,27 @@ test('another browser shows what runs', async () => {
   await other.shows('one ')
 })
 
+test('another browser shows one message, however often it is reloaded', async () => {
+  const [model, session, storage] = [await aModel(), randomUUID(), new MemoryStorage()]
+  const first = await new Tab(model.url, session).open()
+  void first.chat.sendMessage({ text: 'Hello' })
+  model.say(...start, ...word('one '))
+  await first.shows('Hello|one ')
+  const { durable } = new Tab(model.url, session, storage)
+  for (const _ of [1, 2, 3]) {
+    const other = await new Tab(model.url, session, storage).open()
+    await other.shows('one ')
+    await other.becomes('streaming')
+    other.close()
+    await until(() => durable.initialMessages.length > 0, 'a save')
+  }
+  model.say(...word('two'), ...finish)
+  model.end()
+  await first.becomes('ready')
+  const last = await new Tab(model.url, session, storage).open()
+  await last.shows('one two')
+})
+
 test('the first render is that of the server, whatever is stored', async () => {
   const [model, session] = [await aModel(), randomUUID()]
   const first = await new Tab(model.url, session).open()
