@@ -14,6 +14,7 @@ from starlette.routing import Route
 from ai_transport.answers import IMPATIENT, streams
 from ai_transport.test_vercel_server import chat_app
 from durable_ai_transport.vercel import (
+    BackendUnreachable,
     ChatTransport,
     Finished,
     InvalidChunk,
@@ -259,6 +260,18 @@ async def test_what_is_no_answer(answer: Any, error: type[Exception], says: str)
             await reread(chat)
     assert all(one.is_error for one in ends)
     assert all(one.is_disconnect == (error is ResponseTruncated) for one in ends)
+
+
+async def test_a_backend_that_is_not_there() -> None:
+    async with ChatTransport("http://127.0.0.1:1/chat") as chat:
+        for work in (
+            chat.send_messages("c", [user_message("hi")]),
+            chat.reconnect_to_stream("c"),
+            chat.stop("c"),
+        ):
+            with pytest.raises(BackendUnreachable, match=r"^http://127\.0\.0\.1:1/chat.* run\?$"):
+                await work
+        assert [text_of(message) for message in await chat.messages("c")] == ["hi"]
 
 
 async def test_a_proxy_that_is_not_there() -> None:

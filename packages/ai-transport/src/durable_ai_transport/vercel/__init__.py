@@ -39,6 +39,7 @@ from durable_ai_transport.vercel._chunks import (
     parse_chunk,
 )
 from durable_ai_transport.vercel._errors import (
+    BackendUnreachable,
     ChunkOutOfOrder,
     InvalidChunk,
     NotAUIMessageStream,
@@ -67,6 +68,7 @@ __all__ = [
     "AbortChunk",
     "ActiveAnswer",
     "AnswerInterrupted",
+    "BackendUnreachable",
     "ChatTransport",
     "Chunk",
     "ChunkOutOfOrder",

@@ -3,6 +3,7 @@
 
     UIMessageStreamError
     ├── the other side
+    │   ├── BackendUnreachable     the chat endpoint cannot be reached
     │   ├── RequestRefused         the chat endpoint said no: status, text
     │   ├── NotAUIMessageStream    the answer is something else, such as a page of HTML
     │   ├── InvalidChunk           a chunk is no JSON, or is not what its type says
@@ -20,6 +21,23 @@ SHOWN = 200
 
 class UIMessageStreamError(Exception):
     """Base of the errors of this package's Vercel half."""
+
+
+class BackendUnreachable(UIMessageStreamError):
+    """Nothing answers where the chat endpoint should be.
+
+    Attributes:
+        url: What was asked.
+        reason: What happened, in the words of the HTTP client.
+    """
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(url, reason)
+
+    def __str__(self) -> str:
+        return f"{self.url} cannot be reached: {self.reason or 'no more is known'}. Does it run?"
 
 
 class RequestRefused(UIMessageStreamError):

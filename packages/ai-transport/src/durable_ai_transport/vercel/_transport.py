@@ -16,6 +16,7 @@ from durable_ai_transport._response import Headers, evaluated
 from durable_ai_transport.vercel._chunks import Chunk, parse_chunk
 from durable_ai_transport.vercel._errors import (
     SHOWN,
+    BackendUnreachable,
     NotAUIMessageStream,
     RequestRefused,
     ResponseTruncated,
@@ -26,6 +27,7 @@ from durable_ai_transport.vercel._stream import Finished, OnFinish, UIMessageStr
 from durable_transport import (
     AsyncDurableTransport,
     DurableStream,
+    GenerationError,
     MemoryStorage,
     Sessions,
     Storage,
@@ -155,9 +157,9 @@ class ChatTransport:
 
         Raises:
             ValueError: there is no message.
-            UIMessageStreamError: the backend refuses, or answers with something else.
+            UIMessageStreamError: the backend cannot be reached, refuses, or answers with something
+                else.
             GenerationError: the proxy does not help.
-            httpx2.TransportError: the backend cannot be reached.
         """
         if not messages:
             raise ValueError("there is no message to send: give user_message('...') at least")
@@ -197,9 +199,9 @@ class ChatTransport:
             The answer, None when nothing is active.
 
         Raises:
-            UIMessageStreamError: the backend refuses, or answers with something else.
+            UIMessageStreamError: the backend cannot be reached, refuses, or answers with something
+                else.
             GenerationError: the answer did not come to a good end, or the proxy does not help.
-            httpx2.TransportError: the backend cannot be reached.
         """
         given = {**await evaluated(self._headers), **(headers or {})}
         if self._durable is not None:
@@ -218,14 +220,16 @@ class ChatTransport:
         """End the chat's active answer for everybody; to leave it, close the stream.
 
         Raises:
-            RequestRefused: the backend has no ``{api}/{chat}/stop`` (without a proxy).
+            BackendUnreachable, RequestRefused: the backend is not there, or has no
+                ``{api}/{chat}/stop`` (without a proxy).
             GenerationError: the proxy could not be told.
         """
         if self._durable is not None:
             await self._durable.stop(chat_id, reason=reason)
             return
         headers = await evaluated(self._headers)
-        answer = await self._client.post(self._below("stop", chat_id), headers=headers)
+        request = self._client.build_request("POST", self._below("stop", chat_id), headers=headers)
+        answer = await self._send(request)
         if not answer.is_success:
             raise RequestRefused(str(answer.url), answer.status_code, answer.text)
 
@@ -260,13 +264,21 @@ class ChatTransport:
         return UIMessageStream(chunks, history, finish)
 
     async def _ask(self, request: httpx2.Request) -> AsyncIterator[Chunk] | None:
-        answer = await self._client.send(request, stream=True)
+        answer = await self._send(request, stream=True)
         try:
             found = await self._judge(answer)
         except BaseException:
             await answer.aclose()
             raise
         return found
+
+    async def _send(self, request: httpx2.Request, *, stream: bool = False) -> httpx2.Response:
+        try:
+            return await self._client.send(request, stream=stream)
+        except httpx2.TransportError as error:
+            if isinstance(error, GenerationError):
+                raise  # the proxy's own word
+            raise BackendUnreachable(str(request.url), str(error)) from error
 
     async def _judge(self, answer: httpx2.Response) -> AsyncIterator[Chunk] | None:
         url, status = str(answer.url), answer.status_code
