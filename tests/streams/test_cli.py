@@ -153,6 +153,7 @@ def test_a_database_of_another_program(url: str, tmp_path: Path) -> None:
     assert str(file) in text
     assert "another program" in text
     assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file], "nothing is left beside what is not ours"
 
 
 def test_a_file_that_is_no_database(url: str, tmp_path: Path) -> None:
@@ -162,6 +163,7 @@ def test_a_file_that_is_no_database(url: str, tmp_path: Path) -> None:
     assert str(file) in text
     assert "choose another file" in text
     assert file.read_text() == "a diary\n" * 1000
+    assert list(tmp_path.iterdir()) == [file], "nothing is left beside what is not ours"
 
 
 def test_a_store_of_a_newer_version(url: str, tmp_path: Path) -> None:

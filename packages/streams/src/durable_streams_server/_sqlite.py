@@ -64,6 +64,7 @@ from durable_streams_server._sqlite_file import (
     places_of,
     prepare,
     storage_errors,
+    unlocked_if_refused,
 )
 from durable_streams_server._store import Commit
 from durable_streams_server._tidy import Tidier
@@ -105,7 +106,8 @@ class SqliteStore:
             else:
                 lock = resources.enter_context(lock_file(file))
                 resources.callback(note_closing, lock)  # an opening that fails closes as well
-                self._open(resources)
+                with unlocked_if_refused(file, lock):
+                    self._open(resources)
                 self._places = places_of(file)
                 note_opened(lock)
                 resources.callback(note_closing, lock)

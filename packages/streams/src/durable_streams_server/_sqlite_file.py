@@ -175,9 +175,8 @@ def lock_file(file: Path) -> TextIO:
         StoreFormatError: the folder cannot be written; or whoever had the store last did not close
             it, and a part of what it was promised to keep is not there.
     """
-    path = file.with_name(file.name + ".lock")
     try:
-        handle = path.open("a+")
+        handle = _lock_of(file).open("a+")
     except OSError as error:
         raise StoreFormatError(
             str(file), f"its folder cannot be written ({error.strerror}); choose another file"
@@ -196,6 +195,17 @@ def lock_file(file: Path) -> TextIO:
     # Until the log is there nothing is said of it: whoever dies before has left none.
     _write(handle, owner if owner.endswith(_IN_USE) else _this_process())
     return handle
+
+
+@contextmanager
+def unlocked_if_refused(file: Path, handle: TextIO) -> Iterator[None]:
+    """A file that is no store of ours is left as it was, with nothing beside it."""
+    try:
+        yield
+    except StoreFormatError:
+        if not _text_of(handle).endswith(_IN_USE):  # that would be evidence: see `lock_file`
+            _lock_of(file).unlink(missing_ok=True)
+        raise
 
 
 def note_opened(handle: TextIO) -> None:
@@ -219,6 +229,10 @@ def _check_that_all_is_there(file: Path, owner: str) -> None:
                 f"{one} is missing, and {owner.removesuffix(_IN_USE)} ended without closing it:"
                 f" put it back, or remove {file}.lock to go on with what is there",
             )
+
+
+def _lock_of(file: Path) -> Path:
+    return file.with_name(file.name + ".lock")
 
 
 def _this_process() -> str:
