@@ -320,3 +320,20 @@ def test_a_server_that_is_down_when_the_page_comes_back(page: Page) -> None:
     )
     page.block()
     whole(page)
+
+
+def test_a_server_that_is_away_for_long_is_not_asked_a_second_time(
+    page: Page, demo: DemoServer
+) -> None:
+    before = demo.calls()
+    ask(page)
+    begun(page)
+    page.block("*/durable/*")
+    page.reload()
+    page.until(ERROR, "cannot be reached")
+    page.block()
+    page.click(RETRY)
+    page.until_count(ERROR, 0)
+    whole(page)
+    assert page.count(QUESTION) == 1
+    assert demo.calls() == before + 1

@@ -15,7 +15,7 @@ import { useEffect, useRef, useSyncExternalStore } from 'react'
 import { readable } from './answers.js'
 import { ChatStore } from './chat-store.js'
 import type { StopOptions, Stopped } from './desk.js'
-import { DurableError, GenerationAborted, GenerationNotFound } from './errors.js'
+import { DurableError, GenerationAborted, GenerationNotFound, ProxyError } from './errors.js'
 import { createDurableFetch } from './fetch.js'
 import type { DurableFetchOptions } from './fetch.js'
 import { Tabs } from './tabs.js'
@@ -164,10 +164,16 @@ class DurableSession {
     }))
     this.connection = {
       connect: (sent, data, signal, run) => {
-        this.#save()
-        if (run?.runId !== undefined) this.#store.sent(run.runId, sent as UIMessage[])
-        this.#tabs?.tell({ kind: 'sent', messages: sent as UIMessage[] })
-        return this.#run(sse.connect(sent, data, signal, run), run?.runId, signal)
+        const messages = sent as UIMessage[]
+        const ask = () => {
+          this.#save()
+          if (run?.runId !== undefined) this.#store.sent(run.runId, messages)
+          this.#tabs?.tell({ kind: 'sent', messages })
+          return this.#run(sse.connect(sent, data, signal, run), run?.runId, signal)
+        }
+        const lost = this.#lostRun(messages)
+        if (lost === undefined) return ask()
+        return this.#joinOrAsk(this.#run(sse.joinRun(lost, signal), lost, signal), ask)
       },
       joinRun: (runId, signal) => this.#run(this.#join(sse, runId, signal), runId, signal),
     }
@@ -240,6 +246,27 @@ class DurableSession {
         base = undefined
       }
       yield chunk
+    }
+  }
+
+  /** The run that we lost with the proxy, if these messages ask for the same once more. */
+  #lostRun(sent: UIMessage[]): string | undefined {
+    const { pending } = this.#store.load()
+    if (pending === undefined || !(this.#state.error instanceof ProxyError)) return undefined
+    const isSame = pending.count === sent.length && pending.last?.id === sent.at(-1)?.id
+    return isSame ? pending.requestId : undefined
+  }
+
+  /** The chunks of a run that went on without us; those of a new one where the proxy has none. */
+  async *#joinOrAsk(
+    joined: AsyncIterable<StreamChunk>,
+    ask: () => AsyncIterable<StreamChunk>,
+  ): AsyncGenerator<StreamChunk> {
+    try {
+      yield* joined
+    } catch (error) {
+      if (!(error instanceof GenerationNotFound)) throw error
+      yield* ask()
     }
   }
 

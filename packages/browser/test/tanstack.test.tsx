@@ -250,6 +250,51 @@ test('a proxy that is down at load is an error, and there is a way on', async ()
   expect(tab.durability.error).toBeUndefined()
 })
 
+test('an answer that went on without us is resumed by what asks again', async () => {
+  const relay = await aRelay()
+  const [model, session] = [await aModel(), randomUUID()]
+  const options = { proxyUrl: relay.url }
+  const first = await new Tab(model.url, session, undefined, options).open()
+  void first.chat.sendMessage('Hello')
+  model.say(...start, ...word('one '))
+  await first.shows('Hello|one ')
+  first.page.leave()
+  relay.takeDown()
+  const second = await new Tab(model.url, session, first.storage, options).open()
+  await until(() => second.durability.error, 'an error')
+  expect(second.durability.error).toBeInstanceOf(ProxyUnreachable)
+  await until(() => !second.chat.isLoading, 'the attempt to be over')
+  void second.chat.reload()
+  await until(() => second.chat.isLoading, 'the second attempt')
+  await until(() => !second.chat.isLoading, 'the second attempt to be over')
+  relay.mend()
+  void second.chat.reload()
+  await second.shows('Hello|one ')
+  model.say(...word('two'), ...finish)
+  model.end()
+  await second.shows('Hello|one two')
+  await until(() => !second.chat.isLoading, 'the end')
+  expect(model.calls).toBe(1)
+  expect([second.durability.error, second.chat.error]).toEqual([undefined, undefined])
+})
+
+test('a question that never got to the proxy is asked again', async () => {
+  const relay = await aRelay()
+  const model = await aModel()
+  const timing = { ...QUICK, giveUpAfter: 300 }
+  const options = { proxyUrl: relay.url, timing }
+  const tab = await new Tab(model.url, randomUUID(), undefined, options).open()
+  relay.takeDown()
+  tab.chat.sendMessage('Hello').catch(() => {})
+  await until(() => tab.chat.error && !tab.chat.isLoading, 'an error')
+  relay.mend()
+  void tab.chat.reload()
+  model.say(...start, ...word('one'), ...finish)
+  model.end()
+  await tab.shows('Hello|one')
+  expect(model.calls).toBe(1)
+})
+
 test('a reload after an approval keeps the tool call that it was about', async () => {
   const [model, session] = [await aModel(), randomUUID()]
   const first = await new Tab(model.url, session).open()
