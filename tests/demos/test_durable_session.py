@@ -76,6 +76,16 @@ async def test_a_session_is_made_with_an_agent_that_answers(tmp_path: Path) -> N
         assert (await client.get("/api/calls")).json() == {"calls": 1}
 
 
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("named", ["%00", "a%3Fb", "a%23b", "%C3%A9", "a%20b", "%ff"])
+async def test_what_cannot_be_a_session_is_refused(
+    tmp_path: Path, named: str, *, create: bool
+) -> None:
+    async with running(tmp_path) as client:
+        refused = await client.post(f"/api/sessions/{named}", json={"create": create})
+        assert (refused.status_code, refused.json()["detail"]["code"]) == (400, "invalid_id")
+
+
 async def test_a_critic_answers_people_and_agents(tmp_path: Path) -> None:
     async with running(tmp_path) as client:
         await client.post("/api/sessions/s", json={"create": True})

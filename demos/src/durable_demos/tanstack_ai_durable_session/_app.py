@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import httpx2
 from fastapi import Body, FastAPI, HTTPException
@@ -78,7 +79,7 @@ class Desk:
 
     async def open(self, session_id: str, *, create: bool) -> Json:
         """The session, whose agents are where they are now: the port may have changed."""
-        path = f"/{session_id}"
+        path = f"/{quote(session_id, safe='')}"  # whatever the page's address names
         if create:
             answer = await self._service.put(path)
         else:

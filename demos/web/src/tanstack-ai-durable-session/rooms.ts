@@ -75,7 +75,7 @@ export async function openRoom(id: string, create: boolean): Promise<void> {
   } catch {
     throw new CannotOpen("down", "The server does not answer.");
   }
-  let body: { sessionId?: unknown; detail?: { message?: unknown } | undefined };
+  let body: { sessionId?: unknown; detail?: { code?: unknown; message?: unknown } | undefined };
   try {
     body = JSON.parse(text) as typeof body;
   } catch {
@@ -85,7 +85,8 @@ export async function openRoom(id: string, create: boolean): Promise<void> {
   }
   if (response.ok && typeof body.sessionId === "string") return;
   const told = typeof body.detail?.message === "string" ? body.detail.message : `HTTP ${response.status}`;
-  if (response.status === 404) throw new CannotOpen("missing", told);
+  const isNoId = body.detail?.code === "invalid_id"; // a mistyped address: there cannot be one of that name
+  if (response.status === 404 || isNoId) throw new CannotOpen("missing", told);
   if (response.status === 410) throw new CannotOpen("gone", told);
   throw new CannotOpen(response.status >= 500 ? "down" : "refused", told);
 }
