@@ -347,10 +347,36 @@ def test_pages_that_were_left_hold_no_connections(page: Page) -> None:
 # ---------------------------------------------------------------------- bad input
 
 
-def test_an_unknown_session_is_said_and_left(page: Page) -> None:
-    page.open("/?session=not-of-this-server")
+@pytest.mark.parametrize("named", ["not-of-this-server", "%00", "a/b", "what%3F"])
+def test_an_unknown_session_is_said_and_left(page: Page, named: str) -> None:
+    page.open(f"/?session={named}")
     page.until(tid("error"), "There is no such session here")
     page.screenshot("session-unknown")
+    page.click(tid("start-new"))
+    page.until(tid("connection"), "Connected")
+    page.until(tid("welcome"), "One conversation")
+
+
+@pytest.mark.parametrize("forked", [False, True], ids=["alone", "forked"])
+def test_a_session_that_is_deleted_while_it_is_open_is_said_and_left(
+    page: Page,
+    *,
+    forked: bool,
+) -> None:
+    """A fork keeps the bytes of a deleted session, which the service says in another way."""
+    send(page, "hello")
+    page.until(DONE, "kill the server.")
+    parts = urlsplit(page.address())
+    (session,) = parse_qs(parts.query)["session"]
+    url = f"{parts.scheme}://{parts.netloc}/durable/v1/sessions/{session}"
+    if forked:
+        httpx2.post(f"{url}/fork", json={}).raise_for_status()
+    httpx2.delete(url).raise_for_status()
+    told = page.until(tid("error"), "What you see here is what is left")
+    assert "/v1/" not in told
+    page.until_count(INPUT, 0)
+    assert "kill the server." in page.text(DONE)
+    page.screenshot("session-deleted")
     page.click(tid("start-new"))
     page.until(tid("connection"), "Connected")
     page.until(tid("welcome"), "One conversation")

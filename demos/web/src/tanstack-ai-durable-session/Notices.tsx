@@ -1,5 +1,5 @@
 import type { UseDurableChatReturn } from "durable-ai-browser/react";
-import type { SessionErrorKind } from "durable-ai-browser/session";
+import type { SessionError, SessionErrorKind } from "durable-ai-browser/session";
 import { ErrorNotice } from "../ui";
 import { addressOf } from "./rooms";
 
@@ -10,6 +10,12 @@ const TITLES: Partial<Record<SessionErrorKind, string>> = {
   protocol: "What answers is not the session service",
   unreachable: "The server cannot be reached",
 };
+
+const LOST =
+  "Somebody has deleted it, or the server has lost it. What you see here is what is left: copy what you want to keep before you leave the page.";
+
+/** Whether the session itself is not there, as opposed to something in it. */
+export const isLost = (error: SessionError): boolean => error.kind === "gone" || error.code === "session_not_found";
 
 type Props = {
   readonly chat: UseDurableChatReturn;
@@ -43,9 +49,9 @@ export function Notices({ chat, fork, onForkSeen, onNew }: Props) {
         <ErrorNotice
           key={write.id}
           title="Not sent"
-          detail={write.kind === "message" ? `“${write.content}” ${why.message}` : why.message}
+          detail={`${write.kind === "message" ? `“${write.content}” ` : ""}${isLost(why) ? "This session is not here any more." : why.message}`}
           actions={[
-            { label: "Send again", onClick: () => chat.resend(write.id), testId: "resend" },
+            ...(isLost(why) ? [] : [{ label: "Send again", onClick: () => chat.resend(write.id), testId: "resend" }]),
             { label: "Discard", onClick: () => chat.dismiss(write.id), testId: "dismiss" },
           ]}
         />
@@ -57,16 +63,18 @@ export function Notices({ chat, fork, onForkSeen, onNew }: Props) {
           detail={
             error.isTransient
               ? "What you write is kept, and sent when it is back. It is tried again by itself."
-              : error.message
+              : isLost(error)
+                ? LOST
+                : error.message
           }
           actions={[
-            { label: "Try now", onClick: () => void chat.retry(), testId: "reconnect" },
-            ...(error.isTransient ? [] : [{ label: "New session", onClick: onNew }]),
+            ...(isLost(error) ? [] : [{ label: "Try now", onClick: () => void chat.retry(), testId: "reconnect" }]),
+            ...(error.isTransient ? [] : [{ label: "Start a new session", onClick: onNew, testId: "start-new" }]),
           ]}
         />
       )}
       {error && connectionStatus === "connected" && chat.refused.length === 0 && (
-        <ErrorNotice title="That did not work" detail={error.message} />
+        <ErrorNotice title="That did not work" detail={isLost(error) ? LOST : error.message} />
       )}
     </div>
   );

@@ -3,7 +3,7 @@ import { useCallback, useEffect, useMemo, useState } from "react";
 import { Composer, ConnectionBadge, Icon, MessageList, Shell, StopButton, Welcome, useOnline } from "../ui";
 import { Avatar } from "./Avatar";
 import { CopyButton } from "./CopyButton";
-import { Notices } from "./Notices";
+import { Notices, isLost } from "./Notices";
 import { Panel, type Tab } from "./Panel";
 import type { KnownAgent } from "./People";
 import { type Actions, Thread, isOpen } from "./Thread";
@@ -132,16 +132,18 @@ export function Room({ room, me, model, known, onRename, onNew, onOpen }: Props)
               <StopButton onStop={stop} stopping={stopping} />
             </div>
           )}
-          <Composer
-            draftKey={`${room}:${me.id}`}
-            placeholder={`Message as ${me.name}`}
-            onSend={send}
-            hint={
-              <span className="wide">
-                Enter sends, Shift+Enter breaks the line. Everybody with the link sees it, now and later.
-              </span>
-            }
-          />
+          {!(chat.error && isLost(chat.error)) && (
+            <Composer
+              draftKey={`${room}:${me.id}`}
+              placeholder={`Message as ${me.name}`}
+              onSend={send}
+              hint={
+                <span className="wide">
+                  Enter sends, Shift+Enter breaks the line. Everybody with the link sees it, now and later.
+                </span>
+              }
+            />
+          )}
         </>
       }
     >
