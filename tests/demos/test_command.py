@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import json
+import socket
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
 
-from durable_demos import _pages
+from durable_demos import _pages, _serve
 from durable_demos._cli import DEMOS, main
 from durable_demos._pages import PagesError
+from durable_demos.terminal._service import ADDRESS, ServiceError, ensure_service
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +55,64 @@ def test_a_folder_that_cannot_be_is_told_with_its_option(name: str, tmp_path: Pa
     told = CliRunner().invoke(main, [name, "--data", str(tmp_path / "file" / "data")])
     assert told.exit_code == 1
     assert "Not a directory. Choose another folder with --data" in told.output
+
+
+WEB = [name for name in DEMOS if "durable" in name]
+
+
+@pytest.fixture
+def without_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_serve, "ensure_pages", lambda **_: None)
+
+
+def _refused(name: str, data: Path) -> str:
+    """What a demo says that does not start, in one line."""
+    told = CliRunner().invoke(main, [name, "--data", str(data), *(["--port", "0"] * (name in WEB))])
+    assert told.exit_code == 1, told.output
+    assert "another folder with --data" in told.output
+    assert "--store" not in told.output
+    assert "another file" not in told.output
+    assert told.output.count("\n") == 1
+    return told.output
+
+
+@pytest.mark.usefixtures("without_pages")
+@pytest.mark.parametrize("name", WEB)
+def test_a_store_that_another_demo_has_is_told_with_its_option(name: str, tmp_path: Path) -> None:
+    with (tmp_path / "streams.sqlite.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "a demo has its store for itself. Stop that one" in _refused(name, tmp_path)
+
+
+@pytest.mark.usefixtures("without_pages")
+@pytest.mark.parametrize("name", WEB)
+def test_a_store_that_is_none_is_told_with_its_option(name: str, tmp_path: Path) -> None:
+    (tmp_path / "streams.sqlite").write_text("something else, and long enough for a page\n" * 200)
+    assert "the file is not a SQLite database. Choose another" in _refused(name, tmp_path)
+
+
+def test_a_service_that_does_not_start_says_why(tmp_path: Path) -> None:
+    with (tmp_path / "streams.sqlite.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ServiceError, match="a demo has its store for itself") as caught:
+            ensure_service(tmp_path)
+    assert "another folder with --data" in str(caught.value)
+
+
+def test_a_service_whose_port_is_taken_takes_another(tmp_path: Path, unit: float) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        told = {"url": f"http://127.0.0.1:{taken.getsockname()[1]}/durable"}
+        (tmp_path / ADDRESS).write_text(json.dumps(told))
+        command = [sys.executable, "-m", "durable_demos.terminal._service"]
+        with subprocess.Popen(
+            [*command, "--data", str(tmp_path), "--idle", "0.1"], stdout=subprocess.PIPE, text=True
+        ) as service:
+            try:
+                said, _ = service.communicate(timeout=60 * unit)
+            finally:
+                service.kill()
+    assert said.startswith("sessions at http://127.0.0.1:")
+    assert told["url"] not in said
 
 
 def test_an_address_that_is_none_is_told() -> None:

@@ -1,9 +1,11 @@
-"""The folder in which a demo keeps its store."""
+"""The folder in which a demo keeps its store, and what is said when it cannot be used."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
+
+from durable_streams_server import LogError, StoreFormatError, StoreLockedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +29,23 @@ def ensure_folder(folder: Path) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise DataError(_refusal(folder, "it is not writable"))
     return folder
+
+
+def store_refusal(error: LogError) -> str:
+    """Why the store cannot be opened, and what to do with the options that a demo has."""
+    match error:
+        case StoreLockedError():
+            return (
+                f"{error.file} is in use by {error.owner}: a demo has its store for itself. Stop"
+                f" that one, or give this one another folder with --data"
+            )
+        case StoreFormatError():
+            return (
+                f"{error.file} cannot be used as the demo's store: {error.reason}. Choose another"
+                f" folder with --data"
+            )
+        case _:
+            return str(error)
 
 
 def _refusal(folder: Path, reason: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from fastapi import FastAPI
 
-from durable_demos._data import DataError, ensure_folder
+from durable_demos._data import DataError, ensure_folder, store_refusal
 from durable_demos._options import data_option, pace_option
 from durable_demos._own_pages import OwnPages
 from durable_demos._pages import PagesError, ensure_pages, page_routes
@@ -88,7 +88,8 @@ def web_demo(name: str, port: int, create_app: CreateApp) -> click.Command:
         try:
             run_demo(name, create_app, **options)
         except (PagesError, DataError, BindError, LogError) as error:
-            click.echo(f"demo {name}: {error}", err=True)
+            why = store_refusal(error) if isinstance(error, LogError) else error
+            click.echo(f"demo {name}: {why}", err=True)
             sys.exit(EXIT_FAILED)
 
     command.help = f"Run the demo {name} until Ctrl-C."

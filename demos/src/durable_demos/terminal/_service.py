@@ -25,7 +25,8 @@ from fastapi import FastAPI, Request, Response
 from pydantic import ValidationError
 
 from durable_ai_db_proxy import create_app as create_sessions
-from durable_streams_server import bind, run, serve
+from durable_demos._data import store_refusal
+from durable_streams_server import BindError, LogError, bind, run, serve
 
 if TYPE_CHECKING:
     import socket
@@ -64,6 +65,7 @@ def ensure_service(data: Path, pace: float | None = None) -> str:
     command += [] if pace is None else ["--pace", str(pace)]
     log = data / LOG
     with log.open("ab") as out:
+        before = out.tell()
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -80,7 +82,8 @@ def ensure_service(data: Path, pace: float | None = None) -> str:
         time.sleep(POLL_SECONDS)
     process.kill()
     process.wait()
-    raise ServiceError(f"the session service does not start; {log} says why")
+    said = log.read_bytes()[before:].decode(errors="replace").splitlines()
+    raise ServiceError(f"the session service does not start: {said[-1] if said else 'see'} [{log}]")
 
 
 def running(data: Path) -> str | None:
@@ -169,8 +172,22 @@ def main(data: Path, host: str, port: int | None, pace: float | None, idle: floa
     """Serve until Ctrl-C."""
     data.mkdir(parents=True, exist_ok=True)
     address = data / ADDRESS
-    with bind(host, last_port(address) if port is None else port) as listener:
-        run(partial(_serve, listener, address, pace, idle))
+    with _listen(host, port, last_port(address)) as listener:
+        try:
+            run(partial(_serve, listener, address, pace, idle))
+        except LogError as error:
+            click.echo(store_refusal(error), err=True)
+            sys.exit(1)
+
+
+def _listen(host: str, port: int | None, last: int) -> socket.socket:
+    """On the port; without one, where it was the last time, or anywhere when that is taken."""
+    if port is not None:
+        return bind(host, port)
+    try:
+        return bind(host, last)
+    except BindError:
+        return bind(host, 0)
 
 
 def last_port(address: Path) -> int:

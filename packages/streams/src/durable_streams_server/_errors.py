@@ -155,15 +155,24 @@ class StoreBrokenError(StorageError):
 
 
 class StoreFormatError(StorageError):
-    """The file cannot be opened as a store."""
+    """The file cannot be opened as a store.
 
-    def __init__(self, file: str, reason: str) -> None:
+    Attributes:
+        file: Which one; or the database.
+        reason: What is wrong with it.
+        remedy: What to do, if that is not a part of the reason. A program whose user does not
+            choose the file says this in its own words.
+    """
+
+    def __init__(self, file: str, reason: str, remedy: str = "") -> None:
         self.file = file
         self.reason = reason
-        super().__init__(file, reason)
+        self.remedy = remedy
+        super().__init__(file, reason, remedy)
 
     def __str__(self) -> str:
-        return f"{self.file} cannot be used as a store: {self.reason}"
+        told = f"{self.file} cannot be used as a store: {self.reason}"
+        return f"{told}; {self.remedy}" if self.remedy else told
 
 
 class CopyRefusedError(StorageError):

@@ -34,6 +34,7 @@ _BUSY_MS = 10_000
 _PAGES_AT_ONCE = 256
 _FREE_PAGES = 256
 _LOG_SUFFIX = "-wal"
+_OTHER_FILE = "choose another file"
 _FREE_SHARE = 8
 """Space is given back when more pages are free than the one, and than this part of the file."""
 
@@ -83,7 +84,7 @@ def prepare(connection: Connection, file: Path | None) -> sqlite3.Connection:
     version = run("PRAGMA user_version").scalar_one()
     tables = run("SELECT count(*) FROM sqlite_schema").scalar_one()
     if tables and application_id != APPLICATION_ID:
-        raise StoreFormatError(name, "it is a SQLite file of another program; choose another file")
+        raise StoreFormatError(name, "it is a SQLite file of another program", _OTHER_FILE)
     if version > schema.SCHEMA_VERSION:
         raise StoreFormatError(
             name,
@@ -91,7 +92,7 @@ def prepare(connection: Connection, file: Path | None) -> sqlite3.Connection:
             f" {schema.SCHEMA_VERSION}); upgrade durable-streams-server",
         )
     if file is not None and not os.access(file, os.W_OK):
-        raise StoreFormatError(name, "it is read-only; make it writable or choose another file")
+        raise StoreFormatError(name, "it is read-only", f"make it writable or {_OTHER_FILE}")
     # So that space is given back bit by bit; it has to be said before there is a table.
     run("PRAGMA auto_vacuum = INCREMENTAL")
     run("PRAGMA journal_mode = WAL")
@@ -179,7 +180,7 @@ def lock_file(file: Path) -> TextIO:
         handle = _lock_of(file).open("a+")
     except OSError as error:
         raise StoreFormatError(
-            str(file), f"its folder cannot be written ({error.strerror}); choose another file"
+            str(file), f"its folder cannot be written ({error.strerror})", _OTHER_FILE
         ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -291,7 +292,7 @@ def opening_errors(file: Path | None) -> Iterator[None]:
     except StorageError as error:
         if file is None:
             raise
-        raise StoreFormatError(str(file), str(error)) from error.__cause__
+        raise StoreFormatError(str(file), str(error), _OTHER_FILE) from error.__cause__
 
 
 def _as_ours(error: BaseException | None) -> StorageError:
@@ -303,9 +304,9 @@ def _as_ours(error: BaseException | None) -> StorageError:
 def _explain(error: BaseException | None) -> str:
     match getattr(error, "sqlite_errorname", ""):
         case "SQLITE_NOTADB":
-            return "the file is not a SQLite database; choose another file"
+            return "the file is not a SQLite database"
         case "SQLITE_READONLY" | "SQLITE_CANTOPEN":
-            return f"the file cannot be opened for writing ({error}); choose another file"
+            return f"the file cannot be opened for writing ({error})"
         case _:
             return f"the store failed: {error}"
 
