@@ -23,6 +23,8 @@ ANSWER = tid("message-assistant")
 QUESTION = tid("message-user")
 ERROR = tid("error")
 RETRY = tid("retry")
+NOTE = tid("message-note")
+ASK_AGAIN = tid("ask-again")
 BADGE = tid("connection")
 STOP = tid("stop")
 SEND = tid("send")
@@ -150,6 +152,9 @@ def test_a_server_that_is_killed_is_told_and_can_be_asked_again(
     page.until(ERROR, "Interrupted by a restart")
     assert len(page.text(ANSWER).split()) >= 12
     page.screenshot("tanstack-killed")
+    page.reload()
+    page.until(ERROR, "Interrupted by a restart")
+    assert len(page.text(ANSWER).split()) >= 12
     page.click(RETRY)
     page.until_count(ERROR, 0)
     begun(page)
@@ -165,8 +170,11 @@ def test_stop_ends_the_answer_and_the_model(page: Page) -> None:
     page.until(BADGE, "Connected")
     left = page.text(ANSWER)
     assert len(left.split()) < len(WORDS) / 2
+    page.until(NOTE, "Stopped before its end")
+    page.screenshot("tanstack-stopped")
     page.reload()
     page.until(QUESTION, LONG)
+    page.until(NOTE, "Stopped before its end")
     page.until(BADGE, "Connected")
     assert len(page.text(ANSWER).split()) < len(WORDS) / 2
     ask(page, "hello")
@@ -184,6 +192,22 @@ def test_stop_is_there_after_a_reload(page: Page) -> None:
     page.until(BADGE, "Connected")
     assert len(page.text(ANSWER).split()) < len(WORDS) / 2
     assert page.count(ERROR) == 0
+    page.click(ASK_AGAIN)
+    page.until_count(NOTE, 0)
+    begun(page)
+    page.click(STOP)
+    page.until(NOTE, "Stopped before its end")
+    assert page.count(QUESTION) == 1
+
+
+def test_a_stop_at_once_can_be_asked_again(page: Page) -> None:
+    ask(page)
+    page.click(STOP)
+    page.until_count(f"{RETRY}, {ASK_AGAIN}", 1)
+    page.reload()
+    page.until_count(f"{RETRY}, {ASK_AGAIN}", 1)
+    page.click(f"{RETRY}, {ASK_AGAIN}")
+    begun(page)
 
 
 def test_an_approval_waits_over_a_reload(page: Page, demo: DemoServer) -> None:
@@ -226,6 +250,8 @@ def test_a_model_that_fails_says_why_and_the_way_on(page: Page, demo: DemoServer
     ask(page, "Begin to answer, and then fail.")
     page.until(ERROR, "overloaded")
     page.screenshot("tanstack-failed")
+    page.reload()
+    page.until(ERROR, "overloaded")
     before = demo.calls()
     page.click(RETRY)
     page.until_true("document.querySelectorAll(arguments[0]).length === 1", ERROR)

@@ -37,6 +37,7 @@ export interface DurableOptions {
 /** What `useDurability` needs of what `useChat` returns. */
 export interface DurableChat {
   messages: UIMessage[]
+  isLoading: boolean
   setMessages: (messages: UIMessage[]) => void
   clear: () => void
 }
@@ -45,9 +46,12 @@ export interface DurableChat {
 export interface Durability {
   /** Another tab has asked, and its answer is being shown here. */
   isFollowing: boolean
+  /** The last answer was stopped before its end, here or elsewhere; also after a reload. */
+  isStopped: boolean
   /**
    * What went wrong last, with its class and code, until something is asked again. Of what fails
-   * its own requests, `useChat` keeps the message only.
+   * its own requests, `useChat` keeps the message only. What broke the last answer off is told
+   * again after a reload.
    */
   error: Error | undefined
 }
@@ -76,6 +80,7 @@ export interface DurableTransport {
 
 /** Between two writes of messages that grow. */
 const SAVE_EVERY_MS = 300
+const NOTHING_WRONG = { isStopped: false, error: undefined }
 /** Stored messages wait for the page to be mounted, or for this long where no hook tells that. */
 const MOUNT_WAIT_MS = 250
 
@@ -111,6 +116,7 @@ export function durableTransport(
       const latest = useRef(chat)
       useEffect(() => void (latest.current = chat))
       useEffect(() => durable.mount(latest), [durable])
+      useEffect(() => durable.settle(), [durable, chat.isLoading])
       return useSyncExternalStore(durable.subscribe, durable.snapshot, durable.snapshot)
     },
     stop: (told) => durable.stop(told),
@@ -139,11 +145,13 @@ class DurableSession {
 
   /** What another tab has sent last. */
   #sent: UIMessage[] | undefined
-  #state: Durability = { isFollowing: false, error: undefined }
+  #state: Durability = { isFollowing: false, ...NOTHING_WRONG }
   readonly #listeners = new Set<() => void>()
 
   #unsaved: ChatPersistedState | undefined
   #saving: ReturnType<typeof setTimeout> | undefined
+  /** A run that has come to its good end; it is awaited until all of it is shown and saved. */
+  #complete: string | undefined
 
   constructor(
     private readonly threadId: string,
@@ -278,15 +286,25 @@ class DurableSession {
   ): AsyncGenerator<StreamChunk> {
     const stopListening = this.#stopWhenAborted(runId, signal)
     this.#running += 1
-    this.#tell({ error: undefined })
+    this.#tell(NOTHING_WRONG)
+    let failed = false
     try {
-      yield* chunks
+      for await (const chunk of chunks) {
+        if (chunk.type === 'RUN_ERROR') {
+          failed = true
+          this.#tell({ error: new Error(chunk.message) })
+        }
+        yield chunk
+      }
+      // A run that is left by its abort ends as well.
+      if (!failed && signal?.aborted !== true) this.#complete = runId
     } catch (error) {
       const cause = this.#ends.get(runId) ?? causeOf(error)
       if (!(cause instanceof GenerationAborted)) {
         if (cause instanceof DurableError) this.#tell({ error: cause })
         throw cause
       }
+      this.#tell({ isStopped: true })
       const { threadId } = this
       yield { type: 'RUN_FINISHED', threadId, runId, timestamp: Date.now() } as StreamChunk
     } finally {
@@ -305,6 +323,7 @@ class DurableSession {
       const epoch = this.#epoch
       setTimeout(() => {
         if (this.#page === undefined || epoch !== this.#epoch) return
+        this.#tell({ isStopped: true })
         this.#fetch.stop(this.#session, { requestId: runId }).catch((error: Error) => {
           this.#tell({ error })
         })
@@ -329,7 +348,9 @@ class DurableSession {
     if (saved?.resume !== undefined && interrupts.length > 0) {
       return { messages, resume: saved.resume }
     }
-    const runId = this.#fetch.remembered(this.#session)?.requestId
+    // An answer that has not come to its end here is read once more: only the proxy knows how it ended.
+    const { pending } = this.#store.load()
+    const runId = this.#fetch.remembered(this.#session)?.requestId ?? pending?.requestId
     if (runId === undefined) return { messages }
     return { messages, resume: { resumeState: { threadId: this.threadId, runId } } }
   }
@@ -346,10 +367,19 @@ class DurableSession {
   }
 
   #save(): void {
-    if (this.#unsaved === undefined) return
+    const isShown = this.#page?.current.isLoading !== true // the SDK takes its time
     const { pending } = this.#store.load()
-    this.#fetch.sessions.saveMessages(this.#session, { ...this.#unsaved, pending })
+    const isOver = isShown && pending !== undefined && pending.requestId === this.#complete
+    if (this.#unsaved === undefined && !isOver) return
+    const { sessions } = this.#fetch
+    const state = this.#unsaved ?? sessions.messages<ChatPersistedState>(this.#session, this.#ttl)
+    sessions.saveMessages(this.#session, { ...state, pending: isOver ? undefined : pending })
     this.#unsaved = undefined
+  }
+
+  /** What is shown may be a whole answer, which is not awaited any more. */
+  settle(): void {
+    if (this.#complete !== undefined) this.#save()
   }
 
   // ---------------------------------------------------------------- the page, and other tabs
@@ -362,8 +392,11 @@ class DurableSession {
     this.#tabs = new Tabs<UIMessage>(`durable-ai:${this.#session}`, (message) => {
       if (this.#running > 0) return
       if (message.kind === 'began') void this.#follow(message.requestId)
-      else if (message.kind === 'sent') page.current.setMessages((this.#sent = message.messages))
-      else page.current.clear()
+      else {
+        this.#tell(NOTHING_WRONG)
+        if (message.kind === 'sent') page.current.setMessages((this.#sent = message.messages))
+        else page.current.clear()
+      }
     })
     const leaving = () => this.#save()
     document.addEventListener('visibilitychange', leaving)
@@ -394,7 +427,7 @@ class DurableSession {
   async #follow(runId: string | undefined): Promise<void> {
     const page = this.#page
     if (runId === undefined || page === undefined) return
-    this.#tell({ isFollowing: true, error: undefined })
+    this.#tell({ isFollowing: true, ...NOTHING_WRONG })
     const left = new AbortController()
     const epoch = this.#epoch
     const processor = new StreamProcessor({
@@ -408,6 +441,7 @@ class DurableSession {
         processor.processChunk(chunk)
       }
       processor.finalizeStream()
+      this.settle()
     } catch (error) {
       this.#tell({ error: error as Error })
     } finally {
@@ -425,6 +459,7 @@ class DurableSession {
     this.#page?.current.clear()
     this.#unsaved = undefined
     this.#fetch.clear(this.#session)
+    this.#tell(NOTHING_WRONG)
     this.#tabs?.tell({ kind: 'cleared' })
   }
 

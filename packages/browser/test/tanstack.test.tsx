@@ -6,6 +6,7 @@ import { renderToString } from 'react-dom/server'
 import { afterEach, expect, onTestFinished, test } from 'vitest'
 
 import {
+  GenerationOrphaned,
   GenerationTruncated,
   MemoryStorage,
   ProxyUnreachable,
@@ -17,7 +18,7 @@ import { durableTransport } from '../src/tanstack.js'
 import type { Durability } from '../src/tanstack.js'
 import { randomUUID } from '../src/uuid.js'
 import { QUICK, aModel, aRelay, anUpstream, proxyUrl, sse } from './fixtures.js'
-import { until } from './servers.js'
+import { Proxy, until } from './servers.js'
 
 afterEach(() => {
   expect(complaints.splice(0)).toEqual([])
@@ -218,8 +219,90 @@ test('what breaks off is an error, and stays', async () => {
   expect(tab.durability.error).toBeInstanceOf(GenerationTruncated)
   await tab.shows('Hello|half')
   tab.page.leave()
-  const again = await new Tab(upstream.url, session, tab.storage).open()
+  for (const _ of ['a reload', 'one more']) {
+    const again = await new Tab(upstream.url, session, tab.storage).open()
+    await until(() => again.durability.error && again.chat.error, 'the error')
+    expect(again.durability.error).toBeInstanceOf(GenerationTruncated)
+    await again.shows('Hello|half')
+    again.page.leave()
+  }
+  expect(upstream.calls).toHaveLength(1)
+})
+
+test('an error that the model tells of is there after a reload, until all is answered', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const tab = await new Tab(model.url, session).open()
+  void tab.chat.sendMessage('Hello')
+  model.say(...start, ...word('half'), ...sse({ type: 'RUN_ERROR', message: 'overloaded' }))
+  model.end()
+  await until(() => tab.chat.error && tab.durability.error, 'the error')
+  tab.page.leave()
+  const again = await new Tab(model.url, session, tab.storage).open()
+  await until(() => again.chat.error && again.durability.error, 'the error')
+  expect(again.durability.error?.message).toBe('overloaded')
   await again.shows('Hello|half')
+  expect(model.calls).toBe(1)
+  model.reset()
+  void again.chat.reload()
+  model.say(...start, ...word('whole'), ...finish)
+  model.end()
+  await again.shows('Hello|whole')
+  await until(() => !again.chat.isLoading, 'the end')
+  expect(again.durability.error).toBeUndefined()
+  again.page.leave()
+  const joined: string[] = []
+  const last = await new Tab(model.url, session, tab.storage, {
+    onConnection: (state) => void joined.push(state),
+  }).open()
+  await last.shows('Hello|whole')
+  expect([last.durability.error, joined]).toEqual([undefined, []])
+})
+
+test('a restart of the proxy is told after a reload, too', async () => {
+  await using proxy = await new Proxy().start()
+  const [model, session] = [await aModel(), randomUUID()]
+  const options = { proxyUrl: proxy.url }
+  const tab = await new Tab(model.url, session, undefined, options).open()
+  void tab.chat.sendMessage('Hello')
+  model.say(...start, ...word('half'))
+  await tab.shows('Hello|half')
+  await proxy.kill()
+  await proxy.start()
+  await until(() => tab.durability.error, 'the error')
+  expect(tab.durability.error).toBeInstanceOf(GenerationOrphaned)
+  tab.page.leave()
+  const again = await new Tab(model.url, session, tab.storage, options).open()
+  await until(() => again.durability.error, 'the error')
+  expect(again.durability.error).toBeInstanceOf(GenerationOrphaned)
+  await again.shows('Hello|half')
+})
+
+test.each(['useChat', 'the session'])('a stop of %s is told, also after a reload', async (whose) => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const tab = await new Tab(model.url, session).open()
+  const other = await new Tab(model.url, session, tab.storage).open()
+  void tab.chat.sendMessage('Hello')
+  model.say(...start, ...word('half'))
+  await tab.shows('Hello|half')
+  await other.shows('Hello|half')
+  if (whose === 'useChat') tab.chat.stop()
+  else await tab.durable.stop()
+  const isTold = (one: Tab) => !one.chat.isLoading && one.durability.isStopped
+  await until(() => isTold(tab) && isTold(other) && !other.durability.isFollowing, 'the stop')
+  other.page.leave()
+  tab.page.leave()
+  const again = await new Tab(model.url, session, tab.storage).open()
+  await until(() => isTold(again), 'the stop')
+  await again.shows('Hello|half')
+  expect([again.durability.error, again.chat.error]).toEqual([undefined, undefined])
+  model.reset()
+  void again.chat.reload()
+  model.say(...start, ...word('whole'), ...finish)
+  model.end()
+  await again.shows('Hello|whole')
+  await until(() => !again.chat.isLoading, 'the end')
+  expect(again.durability.isStopped).toBe(false)
+  expect(model.calls).toBe(2)
 })
 
 test('a backend that answers with a page of HTML', async () => {

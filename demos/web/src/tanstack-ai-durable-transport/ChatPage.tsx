@@ -1,6 +1,6 @@
 import type { UIMessage } from "@tanstack/ai-client";
 import { useChat } from "@tanstack/ai-react";
-import type { ConnectionState } from "durable-ai-browser";
+import { type ConnectionState, GenerationNotFound } from "durable-ai-browser";
 import type { DurableTransport } from "durable-ai-browser/tanstack";
 import { useState } from "react";
 import {
@@ -19,7 +19,7 @@ import {
   useOnline,
   Welcome,
 } from "../ui";
-import { Parts } from "./Parts";
+import { isVisible, Parts } from "./Parts";
 
 export type ChatPageProps = {
   readonly page: PageSession;
@@ -31,7 +31,7 @@ export type ChatPageProps = {
 /** The chat: `useChat`, and what the page shows of it. */
 export function ChatPage({ page, model, durable, connection }: ChatPageProps) {
   const chat = useChat(durable.durableSession);
-  const { isFollowing, error } = durable.useDurability(chat);
+  const { isFollowing, isStopped, error } = durable.useDurability(chat);
   const online = useOnline();
   const [stopping, setStopping] = useState(false);
   const [stopError, setStopError] = useState<Error>();
@@ -40,6 +40,8 @@ export function ChatPage({ page, model, durable, connection }: ChatPageProps) {
   const busy = chat.isLoading || isFollowing || stopping;
   const shown = messages.filter((message) => !isEmpty(message) || (busy && message === last));
   const failure = stopError ?? error ?? chat.error;
+  const isUnanswered = shown.at(-1)?.role === "user";
+  const never = isUnanswered && failure instanceof GenerationNotFound;
 
   const send = (text: string) => {
     setStopError(undefined);
@@ -102,7 +104,16 @@ export function ChatPage({ page, model, durable, connection }: ChatPageProps) {
           />
         )}
         {shown.map((message) => (
-          <Message key={message.id} role={message.role}>
+          <Message
+            key={message.id}
+            role={message.role}
+            note={
+              isStopped &&
+              !busy &&
+              message.role === "assistant" &&
+              message === last && <Stopped onRetry={retry} />
+            }
+          >
             <Parts
               message={message}
               streaming={busy && message === last}
@@ -115,7 +126,7 @@ export function ChatPage({ page, model, durable, connection }: ChatPageProps) {
             <Thinking />
           </Message>
         )}
-        {failure && (stopError || !busy) && (
+        {failure && !never && (stopError || !busy) && (
           <ErrorNotice
             {...explain(failure)}
             actions={
@@ -123,7 +134,7 @@ export function ChatPage({ page, model, durable, connection }: ChatPageProps) {
             }
           />
         )}
-        {!busy && !failure && shown.at(-1)?.role === "user" && (
+        {!busy && isUnanswered && (never || !failure) && (
           <ErrorNotice
             tone="mild"
             title="Nothing came of this message"
@@ -136,9 +147,20 @@ export function ChatPage({ page, model, durable, connection }: ChatPageProps) {
   );
 }
 
-/** An answer that failed before its first word is in the list, too. */
+function Stopped({ onRetry }: { onRetry: () => void }) {
+  return (
+    <>
+      Stopped before its end
+      <button type="button" data-testid="ask-again" onClick={onRetry}>
+        Ask again
+      </button>
+    </>
+  );
+}
+
+/** An answer that failed or was stopped before its first word is in the list, too. */
 function isEmpty(message: UIMessage): boolean {
-  return message.parts.every((part) => part.type === "text" && part.content === "");
+  return !message.parts.some(isVisible);
 }
 
 function badge(

@@ -14,9 +14,7 @@ export type PartsProps = {
 
 /** What a message of TanStack AI consists of. */
 export function Parts({ message, streaming, onDecide }: PartsProps) {
-  const shown = message.parts.filter(
-    (part) => part.type === "tool-call" || (part.type === "text" && part.content !== ""),
-  );
+  const shown = message.parts.filter(isVisible);
   if (shown.length === 0) return streaming ? <Thinking /> : null;
   return shown.map((part, index) => {
     if (part.type === "tool-call") {
@@ -33,6 +31,11 @@ export function Parts({ message, streaming, onDecide }: PartsProps) {
       />
     );
   });
+}
+
+/** Whether there is something of this part to be seen. */
+export function isVisible(part: Part): boolean {
+  return part.type === "tool-call" || (part.type === "text" && part.content.trim() !== "");
 }
 
 type ToolProps = Omit<PartsProps, "message"> & { readonly call: ToolCall };
