@@ -16,6 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from durable_streams_server import Create, Log, StorageError, StreamsApp
 from durable_streams_server._logs import JsonFormatter, TextFormatter, fields
+from durable_streams_server._request import Live
 from durable_streams_server.otel import TracedApp, trace_commits
 from streams.command import ServeProcess
 from streams.serving import PATIENT, serving
@@ -36,8 +37,8 @@ def record(text: str, **values: Any) -> logging.LogRecord:
 
 
 def test_a_line_for_people() -> None:
-    line = TextFormatter().format(record("it failed", path="a\nb", count=2))
-    assert line == "1970-01-01T00:00:01.500Z error it failed path='a\\nb' count=2"
+    line = TextFormatter().format(record("it failed", path="a\nb", count=2, kind=Live.RAW))
+    assert line == "1970-01-01T00:00:01.500Z error it failed path='a\\nb' count=2 kind='raw'"
 
 
 def test_a_line_for_machines() -> None:

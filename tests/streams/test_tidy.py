@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +22,7 @@ from durable_streams_server._describe import describe
 from durable_streams_server._model import EARLIEST, KEEP_ALL, Retention, Trim
 from durable_streams_server._segments import SEGMENT_BYTES
 from durable_streams_server._sqlite import SqliteStore
+from durable_streams_server._sqlite_file import _LARGE_LOG_BYTES, log_of
 from durable_streams_server._tidy import IDLE_SECONDS
 from durable_transport.protocol import format_offset
 from streams.builders import NOW
@@ -171,6 +174,56 @@ def test_the_file_shrinks(tmp_path: Path) -> None:
         tidy(store)
         assert store.size() < 5_000_000
         assert content(store, "kept") == b"kept"
+
+
+def on_disk(file: Path) -> tuple[int, int]:
+    """Bytes of the file and of its log."""
+    return file.stat().st_size, log_of(file).stat().st_size
+
+
+def test_space_comes_back_beside_what_is_kept_and_takes_none_before(tmp_path: Path) -> None:
+    file = tmp_path / "store"
+    with closing(SqliteStore(file)) as store:
+        for path in ("kept", "s"):
+            one(store, Create(path))
+            fill(store, path, [b"x" * 1_000_000] * 30)
+        tidy(store)
+        whole = sum(on_disk(file))
+        one(store, Delete("s"))
+        while store.tidy(NOW):
+            assert sum(on_disk(file)) < whole + 2_000_000, "a full disk could not be emptied"
+        assert sum(on_disk(file)) < 40_000_000
+        assert len(content(store, "kept")) == 30_000_000
+
+
+def test_a_reader_that_is_in_the_way_delays_that(tmp_path: Path) -> None:
+    file = tmp_path / "store"
+    with closing(SqliteStore(file)) as store, contextlib.closing(sqlite3.connect(file)) as reader:
+        one(store, Create("s"))
+        fill(store, "s", [b"x" * 1_000_000] * 60)
+        tidy(store)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM chunks").fetchall()
+        one(store, Delete("s"))
+        tidy(store)
+        assert on_disk(file)[0] > 50_000_000
+        reader.rollback()
+        tidy(store)
+        assert sum(on_disk(file)) < 5_000_000
+
+
+def test_a_large_log_is_copied_when_nobody_is_in_the_way(tmp_path: Path) -> None:
+    file = tmp_path / "store"
+    with closing(SqliteStore(file)) as store, contextlib.closing(sqlite3.connect(file)) as reader:
+        one(store, Create("s"))
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM chunks").fetchall()
+        fill(store, "s", [b"x" * 1_000_000] * 60)
+        tidy(store)
+        assert on_disk(file)[1] > _LARGE_LOG_BYTES
+        reader.rollback()
+        tidy(store)
+        assert on_disk(file)[1] == 0
 
 
 # --------------------------------------------------------------------------- retention

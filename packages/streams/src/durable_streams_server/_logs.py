@@ -42,7 +42,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The text of a record."""
-        values = "".join(f" {name}={value!r}" for name, value in _values(record).items())
+        values = "".join(f" {name}={_shown(value)}" for name, value in _values(record).items())
         line = f"{_time(record)} {record.levelname.lower()} {record.getMessage()}{values}"
         return line if record.exc_info is None else f"{line}\n{_traceback(self, record)}"
 
@@ -62,6 +62,11 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info is not None:
             told["traceback"] = _traceback(self, record)
         return json.dumps(told, default=str)
+
+
+def _shown(value: object) -> str:
+    # An enumeration's own repr is for programmers.
+    return repr(str(value) if isinstance(value, str) else value)
 
 
 def _values(record: logging.LogRecord) -> dict[str, object]:

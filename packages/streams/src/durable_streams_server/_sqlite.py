@@ -52,11 +52,11 @@ from durable_streams_server._rows import (
 )
 from durable_streams_server._sqlite_file import (
     Places,
-    give_back_pages,
+    Shrinking,
     is_fatal,
     left_in_journal,
     lock_file,
-    log_of,
+    log_size,
     make_engine,
     note_closing,
     note_opened,
@@ -99,6 +99,7 @@ class SqliteStore:
         self._journal = Journal()
         self._journal_is_known = False
         self._tidier = Tidier()
+        self._shrinking = Shrinking(file)
         self._places: Places | None = None
         with ExitStack() as resources:
             if file is None:
@@ -215,7 +216,7 @@ class SqliteStore:
         if self.control(partial(self._tidier.step, now=now)):
             return True
         with self._read_turn, self._fail_stop(), storage_errors():
-            return give_back_pages(self._writer)
+            return self._shrinking.step(self._writer)
 
     def _check_writable(self) -> None:
         """What is written into a file that no path leads to any more would be lost."""
@@ -488,12 +489,4 @@ class SqliteStore:
         with self._reading() as connection:
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
             page_size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
-        log = 0 if self.file is None else _size_of(log_of(self.file))
-        return int(pages) * int(page_size) + log
-
-
-def _size_of(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:
-        return 0
+        return int(pages) * int(page_size) + log_size(self.file)

@@ -31,6 +31,8 @@ CHECKPOINT_PAGES = 4000
 """Pages of 4 KiB in the write-ahead log before they are copied to the file. Four times SQLite's
 own: most are written many times before they are copied (0.60 ms instead of 0.70)."""
 _BUSY_MS = 10_000
+_LARGE_LOG_BYTES = 3 * CHECKPOINT_PAGES * 4096
+"""A log of this size was kept from being copied, by a reader or a large transaction."""
 _PAGES_AT_ONCE = 256
 _FREE_PAGES = 256
 _LOG_SUFFIX = "-wal"
@@ -69,6 +71,8 @@ def make_engine(
 def _configure(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    # Many builds fill what is deleted with zeros: all of it would go through the log once more.
+    connection.execute("PRAGMA secure_delete = FAST")
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
 
 
@@ -138,11 +142,30 @@ def left_in_journal(
     return (tuple(row) for row in rows), known_end
 
 
-def give_back_pages(connection: Connection) -> bool:
-    """Shrink the file by a few pages when many are free; some stay, they will be needed again.
+class Shrinking:
+    """Gives the space of what was deleted back, bit by bit.
 
-    Not within a transaction. True when there may be more.
+    Args:
+        file: The store; None: it is in memory.
     """
+
+    def __init__(self, file: Path | None) -> None:
+        self._file = file
+        self._has_cut = False
+
+    def step(self, connection: Connection) -> bool:
+        """Do a little, not within a transaction. False when there was nothing to do."""
+        if _cut_pages(connection):
+            self._has_cut = True
+            return True
+        # What was cut off is cut off in the log, until that is copied.
+        if self._has_cut or log_size(self._file) > _LARGE_LOG_BYTES:
+            self._has_cut = not _copy_log(connection)
+        return False
+
+
+def _cut_pages(connection: Connection) -> bool:
+    """Cut some free pages off when many are free. Some stay: they will be needed again."""
     run = connection.exec_driver_sql
     free, pages = run("PRAGMA freelist_count").scalar_one(), run("PRAGMA page_count").scalar_one()
     if free <= _FREE_PAGES or free * _FREE_SHARE < pages:
@@ -150,14 +173,24 @@ def give_back_pages(connection: Connection) -> bool:
     driver: Any = connection.connection.driver_connection
     # As a script, because it takes one page at each step of the statement, and has no rows.
     driver.executescript(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
-    if free - _PAGES_AT_ONCE > _FREE_PAGES:
-        return True
-    # What was cut off is cut off in the write-ahead log until that is copied. Without waiting: a
-    # reader that is in the way is gone the next time.
-    run("PRAGMA busy_timeout = 0")
-    run("PRAGMA wal_checkpoint(TRUNCATE)")
+    return True
+
+
+def _copy_log(connection: Connection) -> bool:
+    """Copy the log to the file and empty it; False: a reader was in the way."""
+    run = connection.exec_driver_sql
+    run("PRAGMA busy_timeout = 0")  # the reader is gone the next time
+    busy, *_ = run("PRAGMA wal_checkpoint(TRUNCATE)").one()
     run(f"PRAGMA busy_timeout = {_BUSY_MS}")
-    return False
+    return not busy
+
+
+def log_size(file: Path | None) -> int:
+    """Bytes of SQLite's log of a file."""
+    try:
+        return 0 if file is None else log_of(file).stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 _IN_USE = "; it has the store open"

@@ -18,6 +18,7 @@ IDLE_SECONDS = 60.0
 """A stream that took no append for so long is idle."""
 _ROWS_AT_ONCE = 2000
 _DELETED_AT_ONCE = 500
+_DELETED_BYTES = 8 * 1024 * 1024
 _STREAMS_AT_ONCE = 200
 _SPARSE = SEGMENT_BYTES // 8
 """A stream whose rows are smaller on average is looked at after a restart."""
@@ -161,11 +162,21 @@ def _remove_garbage(connection: Connection) -> bool:
     if row is None:
         return False
     dead = and_(chunks.stream_id == row.stream_id, chunks.end_offset <= row.below)
-    some = select(chunks.end_offset).where(dead).order_by(chunks.end_offset)
-    removed = connection.execute(
-        delete(schema.chunks).where(dead, chunks.end_offset.in_(some.limit(_DELETED_AT_ONCE)))
+    some = (
+        select(chunks.end_offset, func.length(chunks.data))
+        .where(dead)
+        .order_by(chunks.end_offset)
+        .limit(_DELETED_AT_ONCE)
     )
-    if removed.rowcount < _DELETED_AT_ONCE:
+    ends, size = [], 0
+    for end, length in connection.execute(some):
+        ends.append(end)
+        size += length
+        if size >= _DELETED_BYTES:
+            break
+    if ends:
+        connection.execute(delete(schema.chunks).where(dead, chunks.end_offset <= ends[-1]))
+    if len(ends) < _DELETED_AT_ONCE and size < _DELETED_BYTES:
         # Unless more was let go of meanwhile.
         same = and_(garbage.stream_id == row.stream_id, garbage.below == row.below)
         connection.execute(delete(schema.garbage).where(same))
