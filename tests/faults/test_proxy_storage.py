@@ -14,6 +14,7 @@ from durable_proxy._errors import Refusal
 from durable_streams_server import Append, Create, Log, StorageError
 from durable_transport import AsyncDurableTransport, GenerationFailed, session
 from durable_transport.protocol import ErrorCode, TerminalCode, generation_paths
+from proxy import harness
 from proxy.harness import (
     UNIT,
     control,
@@ -26,11 +27,13 @@ from proxy.harness import (
 )
 from proxy.shapes import Rows, node, of
 from proxy.wire import Wire, upstream, whole
+from streams.forwarder import Forwarder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from durable_streams_server import Operation, Outcome
+    from streams.postgres import Database
 
 pytestmark = pytest.mark.anyio
 
@@ -336,3 +339,41 @@ async def test_over_http_an_outage_is_a_503_without_its_text(
         monkeypatch.setattr(log, "broken", False)
         assert (await proxy.start(up.url)).status_code == 200
         assert (await proxy.client.get("/health")).json()["status"] == "ok"
+
+
+@pytest.mark.usefixtures("_soon")
+@pytest.mark.parametrize("as_command", [False, True])
+async def test_without_a_database_every_read_is_a_503(
+    postgres: Database, *, as_command: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "AS_COMMAND", as_command)
+    server, _, rest = postgres.url.rpartition(":")
+    port, _, name = rest.partition("/")
+    go_on = asyncio.Event()
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        await wire.chunk(b"hello")
+        await go_on.wait()
+        await wire.chunk(b"never stored")
+        await wire.end()
+
+    async with Forwarder(int(port)) as forwarder, upstream(script) as up:
+        store = f"{server}:{forwarder.port}/{name}?timeout=0.5&connect_timeout=2"
+        async with served(store, drain_seconds=0) as proxy, asyncio.timeout(30 * UNIT):
+            ids = uuid4(), uuid4()
+            headers = {"X-Proxy-Url": up.url}
+            assert (await proxy.client.post(proxy.path(*ids), headers=headers)).status_code == 200
+            forwarder.refusing = True
+            forwarder.cut()
+            go_on.set()
+            paths, stalls = generation_paths(*ids), proxy.app.state.proxy.parts.generations.stalls
+            await eventually(lambda: stalls.is_over(paths))
+            for path in (paths.data, paths.control):
+                for query in ("offset=-1", "offset=now", "offset=now&live=long-poll"):
+                    refused = await proxy.client.get(f"/v1/stream/{path}?{query}")
+                    assert refused.status_code == 503, query
+                    assert refused.json()["error"]["code"] == "storage_unavailable"
+                    assert refused.headers["retry-after"] == "1"
+            forwarder.refusing = False
+            await eventually(lambda: not stalls)

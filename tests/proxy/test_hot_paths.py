@@ -20,6 +20,9 @@ from proxy.wire import Wire, upstream, whole
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from durable_proxy._answers import Answer
+    from durable_proxy._start_request import StartRequest
+
 pytestmark = pytest.mark.anyio
 
 
@@ -105,6 +108,27 @@ async def test_a_log_that_fails_is_told_as_behind_the_framework(
         answer = await proxy.start(up.url)
     assert (answer.status_code, answer.headers["x-proxy-error"]) == (503, "storage_unavailable")
     assert "internal text" not in answer.text
+
+
+@pytest.mark.parametrize("as_command", [False, True])
+async def test_one_that_is_deleted_before_it_is_read_is_not_there(
+    *, as_command: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(harness, "AS_COMMAND", as_command)
+    async with upstream(whole(200, b"hello")) as up, served() as proxy:
+        generations = proxy.app.state.proxy.parts.generations
+        start = generations.start
+
+        async def start_and_lose(request: StartRequest) -> Answer:
+            answer: Answer = await start(request)
+            deleted = await proxy.client.delete(proxy.path(request.session_id, request.request_id))
+            assert deleted.status_code == 204
+            return answer
+
+        monkeypatch.setattr(generations, "start", start_and_lose)
+        answer = await proxy.start(up.url, x_proxy_live="raw")
+    assert (answer.status_code, answer.headers["x-proxy-error"]) == (404, "not_found")
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 @pytest.mark.parametrize("path", ["/v1/streams/x", "/api/one/two/three", "/api//two"])

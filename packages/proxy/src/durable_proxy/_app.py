@@ -44,7 +44,14 @@ from durable_proxy._upstream import Timeouts
 from durable_proxy._v1_proxy import v1_routes
 from durable_proxy._v1_request import V1Header
 from durable_streams_server import Limits as StreamLimits
-from durable_streams_server import Log, LogError, StorageError, StreamsApp
+from durable_streams_server import (
+    Log,
+    LogError,
+    StorageError,
+    StreamGoneError,
+    StreamNotFoundError,
+    StreamsApp,
+)
 from durable_transport.protocol import (
     ErrorCode,
     ProxyHeader,
@@ -75,6 +82,10 @@ EXPOSED = [
 URL_SECONDS = 24 * 3600.0
 """How long a signed address is good unless it is said otherwise."""
 DAY_SECONDS = 24 * 3600.0
+
+DELETED = Refusal(
+    ErrorCode.NOT_FOUND, "the generation was deleted meanwhile: start it again for another answer"
+)
 
 logger = logging.getLogger("durable_proxy")
 
@@ -465,6 +476,8 @@ def _methods_of(request: Request) -> str:
 
 
 async def _on_log(request: Request, error: Exception) -> Response:
+    if isinstance(error, (StreamNotFoundError, StreamGoneError)):
+        return refuse(DELETED)  # after it was found, and before it was read
     logger.error("%s: the log failed: %s", request.url.path, error)
     return refuse(LOG_FAILED)
 

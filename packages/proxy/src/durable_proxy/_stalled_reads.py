@@ -9,7 +9,7 @@ from durable_proxy._asked_stream import asked_stream
 from durable_proxy._errors import Refusal
 from durable_proxy._refusing import refuse
 from durable_proxy._stalled import Stalled
-from durable_streams_server import Log
+from durable_streams_server import Log, LogError
 from durable_transport.protocol import BEGINNING, NOW, ErrorCode, parse_offset
 
 STALLED = Refusal(
@@ -45,12 +45,12 @@ class StalledReads:
         asked = asked_stream(scope)
         if asked is None or not self._stalled().is_over(asked[0]):
             return False
-        stream = await self._log().stat(asked[1])
-        if stream is None or stream.closed:
-            return False
         try:
+            stream = await self._log().stat(asked[1])
+            if stream is None or stream.closed:
+                return False
             return _position(scope.get("query_string", b""), stream.tail) >= stream.tail
-        except ValueError:
+        except (LogError, ValueError):
             return False  # refused by those who serve it
 
 
