@@ -199,6 +199,10 @@ def test_the_server_is_killed_and_restarted(
         page.screenshot("vercel-09-killed")
         page.until_count(STOP, 0)
         assert BEGUN in page.text(TEXT)
+        for _ in range(2):
+            page.reload()
+            page.until(ERROR, "Interrupted by a restart")
+            assert BEGUN in page.text(TEXT)
         assert demo.calls() == 0
         page.click(RETRY)
         page.until_count(ERROR, 0)
@@ -322,6 +326,9 @@ def test_a_model_that_fails_says_so_and_can_be_asked_again(page: Page, demo: Dem
     page.type(INPUT, "Begin to answer, and then fail.\n")
     page.until(ERROR, "The model is overloaded")
     page.screenshot("vercel-13-failed")
+    page.reload()
+    page.until(ERROR, "The model is overloaded")
+    assert page.count(ANSWER) == 1
     page.click(RETRY)
     page.until_count(ERROR, 0)
     page.until(ERROR, "The model is overloaded")
@@ -389,8 +396,11 @@ def test_a_clock_that_is_wrong(page: Page, demo: DemoServer, days: int) -> None:
     skewed = f"const now = Date.now; Date.now = () => now() + {days} * 86400000;"
     with page.before_each_load(skewed):
         page.reload()
+        page.until(TEXT, BEGUN)
+        page.reload()
         page.until(TEXT, LAST)
         page.until_count(STOP, 0)
+        assert page.count(ANSWER) == 1
         assert page.count(ERROR) == 0
         page.type(INPUT, "hello\n")
         page.until(ANSWER, "kill the server.")

@@ -4,14 +4,16 @@ import { Chat } from '@ai-sdk/react'
 import { DefaultChatTransport } from 'ai'
 import type { ChatInit, ChatTransport, HttpChatTransportInitOptions, UIMessage, UIMessageChunk } from 'ai'
 
-import { readable } from './answers.js'
+import { endingQuietly, readable } from './answers.js'
 import { ChatStore } from './chat-store.js'
-import { GenerationAborted } from './errors.js'
+import { GenerationAborted, GenerationNotFound } from './errors.js'
 import { createDurableFetch } from './fetch.js'
 import type { DurableFetchOptions } from './fetch.js'
 import type { StopOptions, Stopped } from './desk.js'
 import { Tabs } from './tabs.js'
 import { randomUUID, wireId } from './uuid.js'
+
+const NO_CONTENT = 204
 
 /** Where the requests of the chat go: options of `DefaultChatTransport`, such as `api`. */
 export type ChatRequestInit<M extends UIMessage> = Omit<HttpChatTransportInitOptions<M>, 'fetch'>
@@ -84,7 +86,7 @@ class DurableSession<M extends UIMessage> implements ChatTransport<M> {
   readonly store: ChatStore<M>
   readonly #session: string
   readonly #fetch
-  readonly #transport: DefaultChatTransport<M>
+  readonly #request: ChatRequestInit<M>
   /** Of the request that runs, as the proxy knows it. */
   #requestId: string | undefined
   #isReplay = true
@@ -101,16 +103,13 @@ class DurableSession<M extends UIMessage> implements ChatTransport<M> {
     const { ttlMs } = activeGeneration ?? {}
     this.#fetch = createDurableFetch({ activeTtlMs: ttlMs, ...fetchOptions })
     this.store = new ChatStore(this.#fetch.sessions, this.#session, messages?.ttlMs)
-    this.#transport = new DefaultChatTransport<M>({
-      ...request,
-      fetch: (input, more) => this.#send(input, more),
-    })
+    this.#request = request
     const onFinish: ChatInit<M>['onFinish'] = (end) => {
       this.store.save(end.messages, !(end.isAbort || end.isError || end.isDisconnect))
       init.onFinish?.(end)
     }
     const own = { ...init, id: sessionId, transport: this, onFinish }
-    this.chat = new DurableChat<M>(own, () => this.#stopModel())
+    this.chat = new DurableChat<M>(own, () => this.#stopModel({}))
   }
 
   // ---------------------------------------------------------------- what the chat calls
@@ -127,9 +126,10 @@ class DurableSession<M extends UIMessage> implements ChatTransport<M> {
     this.#requestId = randomUUID()
     this.store.sent(this.#requestId, options.messages)
     this.#tabs?.tell({ kind: 'sent', messages: options.messages })
-    const stream = await this.#transport.sendMessages(options)
+    const end: BodyEnd = {}
+    const stream = await this.#transport(end).sendMessages(options)
     this.#tabs?.tell({ kind: 'began' })
-    return endedByStop(stream)
+    return endingAs(end, stream)
   }
 
   async reconnectToStream(
@@ -137,7 +137,8 @@ class DurableSession<M extends UIMessage> implements ChatTransport<M> {
   ): Promise<ReadableStream<UIMessageChunk> | null> {
     this.#listen()
     if (this.chat.messages.length === 0) this.chat.messages = this.store.load().messages
-    const stream = await this.#transport.reconnectToStream(options)
+    const end: BodyEnd = {}
+    const stream = await this.#transport(end).reconnectToStream(options)
     if (stream === null) return null
     // The answer is replayed from its start, on the messages that it is an answer to.
     const base = this.store.baseOf(this.#requestId)
@@ -145,28 +146,55 @@ class DurableSession<M extends UIMessage> implements ChatTransport<M> {
     // What another browser has asked: a reload of this page has to replace what it shows from now on.
     else if (this.#requestId !== undefined) this.store.sent(this.#requestId, this.chat.messages)
     this.#isReplay = this.chat.lastMessage?.role !== 'assistant' || base === undefined
-    return endedByStop(stream)
+    return endingAs(end, stream)
   }
 
-  async #send(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
+  /** For one request, the end of whose body is noted. */
+  #transport(end: BodyEnd): DefaultChatTransport<M> {
+    return new DefaultChatTransport<M>({
+      ...this.#request,
+      fetch: async (input, init) => {
+        const starts = init?.method === 'POST'
+        const response = await (starts ? this.#start(input, init) : this.#resume(input, init))
+        this.#requestId = response.headers.get('x-request-id') ?? undefined
+        return endingQuietly(await readable(response), (error) => (end.error = error))
+      },
+    })
+  }
+
+  #start(input: RequestInfo | URL, init: RequestInit): Promise<Response> {
+    const headers = this.#headers(init)
+    headers.set('X-Request-ID', this.#requestId ?? randomUUID())
+    return this.#fetch(input, { ...init, headers })
+  }
+
+  /** What runs; when nothing does, the answer that has not come to its end here, once more. */
+  async #resume(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
+    const headers = this.#headers(init)
+    headers.set('X-Resume-Active-Generation', 'true')
+    // The SDK makes messages of whole answers only.
+    headers.set('X-Replay-From-Start', 'true')
+    const unfinished = this.store.load().pending?.requestId
+    const running = await this.#fetch(input, { ...init, headers })
+    if (running.status !== NO_CONTENT || unfinished === undefined) return running
+    if (this.store.load().pending?.requestId !== unfinished) return running // something was sent
+    headers.set('X-Request-ID', unfinished)
+    const ended = await this.#fetch(input, { ...init, headers })
+    if (ended.status === NO_CONTENT) throw new GenerationNotFound()
+    return ended
+  }
+
+  #headers(init?: RequestInit): Headers {
     const headers = new Headers(init?.headers)
     headers.set('X-Session-ID', this.#session)
-    if (init?.method === 'POST') headers.set('X-Request-ID', this.#requestId ?? randomUUID())
-    else {
-      headers.set('X-Resume-Active-Generation', 'true')
-      // The SDK makes messages of whole answers only.
-      headers.set('X-Replay-From-Start', 'true')
-    }
-    const response = await this.#fetch(input, { ...init, headers })
-    this.#requestId = response.headers.get('x-request-id') ?? undefined
-    return readable(response)
+    return headers
   }
 
   // ---------------------------------------------------------------- what the page calls
 
-  async stop(told?: StopOptions): Promise<Stopped> {
+  async stop(told: StopOptions = {}): Promise<Stopped> {
     let stopped: Stopped = { stopped: false, state: undefined, requestId: undefined }
-    await this.chat.stopWith(async () => (stopped = await this.#fetch.stop(this.#session, told)))
+    await this.chat.stopWith(async () => (stopped = await this.#stopModel(told)))
     return stopped
   }
 
@@ -184,8 +212,10 @@ class DurableSession<M extends UIMessage> implements ChatTransport<M> {
     this.#stopListening()
   }
 
-  async #stopModel(): Promise<void> {
-    await this.#fetch.stop(this.#session)
+  async #stopModel(told: StopOptions): Promise<Stopped> {
+    const stopped = await this.#fetch.stop(this.#session, told)
+    this.store.settle(told.requestId)
+    return stopped
   }
 
   // ---------------------------------------------------------------- the page, and other tabs
@@ -221,7 +251,7 @@ class DurableChat<M extends UIMessage> extends Chat<M> {
   /** Stop reading; the model goes on. */
   readonly leave: () => Promise<void>
 
-  constructor(init: ChatInit<M>, stopModel: () => Promise<void>) {
+  constructor(init: ChatInit<M>, stopModel: () => Promise<unknown>) {
     super(init)
     this.leave = this.stop
     this.stop = () => this.stopWith(stopModel).catch(() => {}) // the chat shows it: `stopWith`
@@ -240,21 +270,26 @@ class DurableChat<M extends UIMessage> extends Chat<M> {
   }
 }
 
-/** The stream, which simply ends where the model was stopped: that is no error of the chat. */
-function endedByStop(stream: ReadableStream<UIMessageChunk>): ReadableStream<UIMessageChunk> {
+/** How a body ended, when that was not well. */
+interface BodyEnd {
+  error?: unknown
+}
+
+/** The stream, which ends as its body did. Where the model was stopped, that is no error. */
+function endingAs(
+  end: BodyEnd,
+  stream: ReadableStream<UIMessageChunk>,
+): ReadableStream<UIMessageChunk> {
   const reader = stream.getReader()
   return new ReadableStream<UIMessageChunk>({
     async pull(controller) {
-      try {
-        const { done, value } = await reader.read()
-        if (done) controller.close()
-        else controller.enqueue(value)
-      } catch (error) {
-        if (!(error instanceof GenerationAborted)) return controller.error(error)
+      const { done, value } = await reader.read()
+      if (!done) return controller.enqueue(value)
+      if (end.error instanceof GenerationAborted) {
         // Nothing is sent by itself after a stop.
         controller.enqueue({ type: 'finish', finishReason: 'interrupted' } as UIMessageChunk)
-        controller.close()
-      }
+      } else if (end.error !== undefined) throw end.error
+      controller.close()
     },
     cancel: (reason) => reader.cancel(reason),
   })

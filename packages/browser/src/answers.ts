@@ -1,4 +1,4 @@
-/** What an SDK would take for an answer of the model, and is none. */
+/** Answers as an SDK can read them. */
 
 import { ProxyRefused, UpstreamRejected } from './errors.js'
 
@@ -20,6 +20,36 @@ export async function readable(response: Response): Promise<Response> {
     throw new UpstreamRejected(`${response.status}, a page of HTML in place of a stream of events`)
   }
   return response
+}
+
+/**
+ * The response, whose body simply ends where it breaks off.
+ *
+ * An SDK's parser drops what it has not passed on yet when its body fails: all of it, for an answer
+ * that is replayed in one piece.
+ *
+ * @param broke Told what broke it, before the end.
+ */
+export function endingQuietly(response: Response, broke: (error: unknown) => void): Response {
+  const reader = response.body?.getReader()
+  if (reader === undefined) return response
+  const body = new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        try {
+          const { done, value } = await reader.read()
+          if (!done) return controller.enqueue(value)
+        } catch (error) {
+          broke(error)
+        }
+        controller.close()
+      },
+      cancel: (reason) => reader.cancel(reason),
+    },
+    { highWaterMark: 0 },
+  )
+  const { status, headers } = response
+  return new Response(body, { status, headers })
 }
 
 async function wordsOf(response: Response): Promise<{ message: string }> {

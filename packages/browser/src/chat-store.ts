@@ -46,6 +46,13 @@ export class ChatStore<M> {
     this.sessions.saveMessages(this.session, { messages, pending })
   }
 
+  /** No answer is expected any more: to any request, or to this one. */
+  settle(requestId?: string): void {
+    const { messages, pending } = this.load()
+    if (pending === undefined || (requestId ?? pending.requestId) !== pending.requestId) return
+    this.save(messages, true)
+  }
+
   /** What the replay of a request builds on; undefined when it is new here. */
   baseOf(requestId: string | undefined): M[] | undefined {
     const { messages, pending } = this.load()

@@ -8,6 +8,8 @@ import { afterEach, expect, onTestFinished, test } from 'vitest'
 
 import { durableTransport } from '../src/ai-sdk.js'
 import {
+  GenerationNotFound,
+  GenerationOrphaned,
   GenerationTruncated,
   MemoryStorage,
   NotADurableProxy,
@@ -19,7 +21,7 @@ import {
 import type { DurableFetchOptions } from '../src/index.js'
 import { randomUUID } from '../src/uuid.js'
 import { QUICK, aModel, aRelay, anUpstream, proxyUrl, sse } from './fixtures.js'
-import { until } from './servers.js'
+import { Proxy, until } from './servers.js'
 
 afterEach(() => {
   expect(complaints.splice(0)).toEqual([])
@@ -243,9 +245,80 @@ test('what breaks off is a typed error, and stays', async () => {
   expect(tab.chat.error).toBeInstanceOf(GenerationTruncated)
   expect(tab.texts).toEqual(['Hello', 'half'])
   tab.close()
-  const again = await new Tab(upstream.url, session, tab.storage).open()
-  await again.shows('Hello|half')
+  for (const _ of ['a reload', 'one more']) {
+    const again = await new Tab(upstream.url, session, tab.storage).open()
+    await again.becomes('error')
+    expect(again.chat.error).toBeInstanceOf(GenerationTruncated)
+    expect(again.texts).toEqual(['Hello', 'half'])
+    again.close()
+  }
+  expect(upstream.calls).toHaveLength(1)
+})
+
+test('an error that the model tells of is there after a reload', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const tab = await new Tab(model.url, session).open()
+  void tab.chat.sendMessage({ text: 'Hello' })
+  model.say(...start, ...word('half'), ...sse({ type: 'error', errorText: 'overloaded' }))
+  model.end()
+  await tab.becomes('error')
+  tab.close()
+  const again = await new Tab(model.url, session, tab.storage).open()
+  await again.becomes('error')
+  expect(again.chat.error?.message).toBe('overloaded')
+  expect(again.texts).toEqual(['Hello', 'half'])
+  model.reset()
+  void again.chat.regenerate()
+  model.say(...start, ...word('whole'), ...finish)
+  model.end()
+  await again.shows('Hello|whole')
   await again.becomes('ready')
+  again.close()
+  const last = await new Tab(model.url, session, tab.storage).open()
+  await last.shows('Hello|whole')
+  await last.becomes('ready')
+})
+
+test('a proxy that is killed while the page is closed: the text that had come, and an error', async () => {
+  const proxy = await new Proxy().start()
+  onTestFinished(() => proxy[Symbol.asyncDispose]())
+  const [model, session] = [await aModel(), randomUUID()]
+  const options = { proxyUrl: proxy.url }
+  const tab = await new Tab(model.url, session, undefined, options).open()
+  void tab.chat.sendMessage({ text: 'Hello' })
+  model.say(...start, ...word('half'), ...word(' and'), 'data: {"type":"text-')
+  await tab.shows('Hello|half and')
+  tab.close()
+  await proxy.kill()
+  await proxy.start()
+  for (const _ of ['a reload', 'one more']) {
+    const again = await new Tab(model.url, session, tab.storage, options).open()
+    await again.becomes('error')
+    expect(again.chat.error).toBeInstanceOf(GenerationOrphaned)
+    expect(again.texts).toEqual(['Hello', 'half and'])
+    again.close()
+  }
+})
+
+test('an answer that is not in the log is an error, and what had come stays', async () => {
+  const [model, session, storage] = [await aModel(), randomUUID(), new MemoryStorage()]
+  const shown = (role: 'user' | 'assistant', text: string) => ({
+    id: role,
+    role,
+    parts: [{ type: 'text', text }],
+  })
+  const messages = [shown('user', 'Hello'), shown('assistant', 'half')]
+  const pending = { requestId: 'gone', count: 1, last: messages[0] }
+  createDurableFetch({ proxyUrl, storage }).sessions.saveMessages(session, { messages, pending })
+  const tab = await new Tab(model.url, session, storage).open()
+  await tab.becomes('error')
+  expect(tab.chat.error).toBeInstanceOf(GenerationNotFound)
+  expect(tab.texts).toEqual(['Hello', 'half'])
+  await tab.chat.stop()
+  tab.close()
+  const stopped = await new Tab(model.url, session, storage).open()
+  await stopped.shows('Hello|half')
+  await stopped.becomes('ready')
 })
 
 test.each([

@@ -7,7 +7,7 @@ const KEPT = "Your message is kept.";
 const BY_CODE: Record<string, Explanation> = {
   orphaned: {
     title: "Interrupted by a restart",
-    detail: "The server was restarted while it wrote this answer. What had come is above.",
+    detail: "The server was restarted while it wrote this answer. Whatever had come is above.",
   },
   proxy_unreachable: {
     title: "The chat server cannot be reached",
@@ -23,15 +23,15 @@ const BY_CODE: Record<string, Explanation> = {
   },
   upstream_timeout: {
     title: "The model took too long",
-    detail: "What had come of the answer is above.",
+    detail: "Whatever had come of the answer is above.",
   },
   upstream_truncated: {
     title: "The answer ends too early",
-    detail: "The model's server broke off. What had come is above.",
+    detail: "The model's server broke off. Whatever had come is above.",
   },
   stream_not_found: {
-    title: "This answer is no longer there",
-    detail: `The server has deleted it. ${KEPT}`,
+    title: "This answer is not on the server",
+    detail: `It was never asked for it, or has deleted it. ${KEPT}`,
   },
 };
 

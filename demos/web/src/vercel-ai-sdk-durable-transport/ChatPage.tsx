@@ -76,12 +76,13 @@ export function ChatPage(props: ChatPageProps) {
         {messages.length === 0 && <Beginning {...props} />}
         {messages.map((message) => {
           const live = busy && message === last;
-          const cut = !live && !error && isCut(message);
+          const isLast = message === last;
+          const cut = !live && !(error && isLast) && isCut(message);
           return (
             <Message
               key={message.id}
               role={message.role}
-              note={cut && <Stopped onRetry={message === last ? onRetry : undefined} />}
+              note={cut && (isLast ? <Stopped onRetry={onRetry} /> : "Not complete")}
             >
               <Parts message={message} streaming={live} onDecide={props.onDecide} />
             </Message>
@@ -92,7 +93,9 @@ export function ChatPage(props: ChatPageProps) {
             <Thinking />
           </Message>
         )}
-        {error && messages.length > 0 && <Failure error={error} onRetry={onRetry} />}
+        {error && messages.length > 0 && (
+          <Failure error={error} onRetry={canRetry(error, messages) ? onRetry : undefined} />
+        )}
       </MessageList>
     </Shell>
   );
@@ -127,22 +130,25 @@ function Beginning({ page, error, connection, onSend, onRetry }: ChatPageProps) 
   );
 }
 
-function Failure({ error, onRetry }: { error: Error; onRetry: () => void }) {
-  const actions = [{ label: "Try again", onClick: onRetry, testId: "retry" }];
+function Failure({ error, onRetry }: { error: Error; onRetry: (() => void) | undefined }) {
+  const actions = onRetry ? [{ label: "Try again", onClick: onRetry, testId: "retry" }] : [];
   return <ErrorNotice {...explain(error)} actions={actions} />;
 }
 
-function Stopped({ onRetry }: { onRetry: (() => void) | undefined }) {
+function Stopped({ onRetry }: { onRetry: () => void }) {
   return (
     <>
       Stopped before its end
-      {onRetry && (
-        <button type="button" data-testid="ask-again" onClick={onRetry}>
-          Ask again
-        </button>
-      )}
+      <button type="button" data-testid="ask-again" onClick={onRetry}>
+        Ask again
+      </button>
     </>
   );
+}
+
+/** Whether there is something to be read again, or a question here that can be asked again. */
+function canRetry(error: Error, messages: readonly UIMessage[]): boolean {
+  return error instanceof ProxyError || messages.some((message) => message.role === "user");
 }
 
 /** Whether a part of the message has not come to its end. */

@@ -1,6 +1,6 @@
 import { useChat } from "@ai-sdk/react";
 import { lastAssistantMessageIsCompleteWithApprovalResponses } from "ai";
-import { type ConnectionState, ProxyError } from "durable-ai-browser";
+import { type ConnectionState, GenerationNotFound, ProxyError } from "durable-ai-browser";
 import { durableTransport } from "durable-ai-browser/ai-sdk";
 import { mount, observable, readConfig, sessionOfPage, useOnline } from "../ui";
 import { ChatPage } from "./ChatPage";
@@ -26,8 +26,9 @@ function Chat() {
     if (chat.error instanceof ProxyError) {
       // The answer may well go on at the server, and then it is not asked for a second time.
       await chat.resumeStream();
-      const { status, lastMessage } = durableSession.chat;
-      if (status === "ready" && lastMessage?.role === "user") await chat.sendMessage();
+      const { status, error, lastMessage } = durableSession.chat;
+      const isUnanswered = status === "ready" && lastMessage?.role === "user";
+      if (isUnanswered || error instanceof GenerationNotFound) await chat.regenerate();
     } else {
       await chat.regenerate();
     }
