@@ -236,6 +236,11 @@ async def test_a_head_without_an_end_is_refused_by_its_size(piece: bytes) -> Non
         assert await connection.ended() == b""
 
 
+async def test_a_connection_that_says_nothing_is_closed(unit: float) -> None:
+    async with guarded(Limits(body_wait=0.2 * unit)) as port, Connection(port) as connection:
+        assert await connection.ended() == b""
+
+
 async def test_a_head_that_does_not_get_on_is_refused_by_its_time(unit: float) -> None:
     async with guarded(Limits(body_wait=0.2 * unit)) as port, Connection(port) as connection:
         await connection.send(b"GET /")

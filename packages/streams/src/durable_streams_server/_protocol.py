@@ -1,8 +1,8 @@
 """HTTP/1.1 for the commands: uvicorn's protocol, guarded, and with a short way for appends.
 
 What uvicorn leaves open is closed by `GuardedProtocol`: a request head that never ends is refused
-by its size, one that does not get on by its time, and what is not HTTP gets an error in the form
-of all others.
+by its size, one that does not get on by its time, a connection that says nothing is closed, and
+what is not HTTP gets an error in the form of all others.
 
 An append needs no task, no scope and no messages: its request is complete when it is parsed, and
 its answer is one write when the log has settled it. That is the short way of `StreamsProtocol`
@@ -45,7 +45,8 @@ class GuardedProtocol(HttpToolsProtocol):
     """One connection whose request heads have an end.
 
     Args:
-        limits: `Limits.headers` bounds a head, `Limits.body_wait` the time it takes to come.
+        limits: `Limits.headers` bounds a head, `Limits.body_wait` the time until one has begun, and
+            until it has come.
         every_answer: Header fields of the answers that are given here.
     """
 
@@ -64,6 +65,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._piece_bytes = 0  # of what is being parsed
         self._head_bytes: int | None = None  # of a head that is coming in, from its second piece on
         self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Somebody is there, and has so long to say something."""
+        super().connection_made(transport)
+        self._wait_for_more()
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come; then see whether something is incomplete."""
@@ -92,7 +98,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         self._patience = None
-        if self._is_answered_early():
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        has_said_nothing = cycle is None and self._head_bytes is None
+        if has_said_nothing or self._is_answered_early():
             self.transport.close()
             return
         self._refuse(ErrorCode.REQUEST_TIMEOUT, "the request did not arrive within the time limit")
