@@ -179,7 +179,10 @@ def test_stop_ends_the_answer_and_the_model(page: Page) -> None:
     assert len(page.text(ANSWER).split()) < len(WORDS) / 2
     ask(page, "hello")
     page.until_count(ANSWER, 2)
+    page.until(BADGE, "Connected")
     assert page.count(ERROR) == 0
+    assert page.count(ASK_AGAIN) == 0
+    assert page.text(NOTE) == "Stopped before its end"
 
 
 def test_stop_is_there_after_a_reload(page: Page) -> None:

@@ -14,6 +14,7 @@ import { useEffect, useRef, useSyncExternalStore } from 'react'
 
 import { readable } from './answers.js'
 import { ChatStore } from './chat-store.js'
+import type { Pending } from './chat-store.js'
 import type { StopOptions, Stopped } from './desk.js'
 import { DurableError, GenerationAborted, GenerationNotFound, ProxyError } from './errors.js'
 import { createDurableFetch } from './fetch.js'
@@ -48,6 +49,8 @@ export interface Durability {
   isFollowing: boolean
   /** The last answer was stopped before its end, here or elsewhere; also after a reload. */
   isStopped: boolean
+  /** Ids of earlier answers that did not come to their end, and were not asked for once more. */
+  cut: readonly string[]
   /**
    * What went wrong last, with its class and code, until something is asked again. Of what fails
    * its own requests, `useChat` keeps the message only. What broke the last answer off is told
@@ -124,6 +127,12 @@ export function durableTransport(
   }
 }
 
+/** What is stored of a session. */
+interface Saved extends ChatPersistedState {
+  pending?: Pending<UIMessage> | undefined
+  cut?: readonly string[]
+}
+
 class DurableSession {
   readonly connection: ResumableConnectConnectionAdapter
   readonly persistence: ChatClientPersistence
@@ -145,7 +154,7 @@ class DurableSession {
 
   /** What another tab has sent last. */
   #sent: UIMessage[] | undefined
-  #state: Durability = { isFollowing: false, ...NOTHING_WRONG }
+  #state: Durability = { isFollowing: false, cut: [], ...NOTHING_WRONG }
   readonly #listeners = new Set<() => void>()
 
   #unsaved: ChatPersistedState | undefined
@@ -175,7 +184,9 @@ class DurableSession {
         const messages = sent as UIMessage[]
         const ask = () => {
           this.#save()
+          this.#tell({ cut: this.#cutBefore(messages) })
           if (run?.runId !== undefined) this.#store.sent(run.runId, messages)
+          this.#write(this.#saved)
           this.#tabs?.tell({ kind: 'sent', messages })
           return this.#run(sse.connect(sent, data, signal, run), run?.runId, signal)
         }
@@ -338,11 +349,35 @@ class DurableSession {
 
   // ---------------------------------------------------------------- what is stored
 
+  get #saved(): Saved | undefined {
+    return this.#fetch.sessions.messages<Saved>(this.#session, this.#ttl)
+  }
+
+  #write(saved: Saved | undefined): void {
+    this.#fetch.sessions.saveMessages(this.#session, { ...saved, cut: this.#state.cut })
+  }
+
+  /** As it is stored, which another tab may have done. */
+  get #cut(): readonly string[] {
+    const cut = this.#saved?.cut
+    return Array.isArray(cut) ? cut : []
+  }
+
+  /** The answers that have broken off, once these messages are sent. */
+  #cutBefore(sent: UIMessage[]): readonly string[] {
+    const { pending } = this.#store.load()
+    if (pending === undefined || pending.requestId === this.#complete) return this.#cut
+    // When the same is asked once more, there is nothing after it.
+    const answer = sent.slice(pending.count).find(({ role }) => role === 'assistant')
+    return answer === undefined ? this.#cut : [...this.#cut, answer.id]
+  }
+
   async #load(): Promise<ChatPersistedState | null> {
     const timer = setTimeout(this.#mounted, MOUNT_WAIT_MS)
     await this.#isMounted
     clearTimeout(timer)
-    const saved = this.#fetch.sessions.messages<ChatPersistedState>(this.#session, this.#ttl)
+    const saved = this.#saved
+    this.#tell({ cut: this.#cut })
     const messages = Array.isArray(saved?.messages) ? saved.messages.map(revived) : []
     const interrupts = saved?.resume?.pendingInterrupts ?? []
     if (saved?.resume !== undefined && interrupts.length > 0) {
@@ -371,9 +406,8 @@ class DurableSession {
     const { pending } = this.#store.load()
     const isOver = isShown && pending !== undefined && pending.requestId === this.#complete
     if (this.#unsaved === undefined && !isOver) return
-    const { sessions } = this.#fetch
-    const state = this.#unsaved ?? sessions.messages<ChatPersistedState>(this.#session, this.#ttl)
-    sessions.saveMessages(this.#session, { ...state, pending: isOver ? undefined : pending })
+    const state = this.#unsaved ?? this.#saved ?? { messages: [] }
+    this.#write({ ...state, pending: isOver ? undefined : pending })
     this.#unsaved = undefined
   }
 
@@ -393,7 +427,7 @@ class DurableSession {
       if (this.#running > 0) return
       if (message.kind === 'began') void this.#follow(message.requestId)
       else {
-        this.#tell(NOTHING_WRONG)
+        this.#tell({ ...NOTHING_WRONG, cut: this.#cut })
         if (message.kind === 'sent') page.current.setMessages((this.#sent = message.messages))
         else page.current.clear()
       }
@@ -459,7 +493,7 @@ class DurableSession {
     this.#page?.current.clear()
     this.#unsaved = undefined
     this.#fetch.clear(this.#session)
-    this.#tell(NOTHING_WRONG)
+    this.#tell({ ...NOTHING_WRONG, cut: [] })
     this.#tabs?.tell({ kind: 'cleared' })
   }
 

@@ -258,6 +258,36 @@ test('an error that the model tells of is there after a reload, until all is ans
   expect([last.durability.error, joined]).toEqual([undefined, []])
 })
 
+test('what was stopped stays marked as such when the conversation goes on', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const tab = await new Tab(model.url, session).open()
+  const other = await new Tab(model.url, session, tab.storage).open()
+  void tab.chat.sendMessage('Hello')
+  model.say(...start, ...word('half'))
+  await tab.shows('Hello|half')
+  const half = tab.chat.messages[1]?.id
+  await tab.durable.stop()
+  await until(() => !tab.chat.isLoading && other.durability.isStopped, 'the stop')
+  for (const [index, text] of ['More', 'Most'].entries()) {
+    model.reset()
+    void tab.chat.sendMessage(text)
+    const lines = [...start, ...word('all'), ...finish]
+    model.say(...lines.map((line) => line.replaceAll('"m"', `"m${index}"`)))
+    model.end()
+    await until(() => !tab.chat.isLoading && tab.chat.messages.length === 4 + 2 * index, 'the end')
+  }
+  expect([tab.durability.isStopped, tab.durability.cut]).toEqual([false, [half]])
+  await other.shows('Hello|half|More|all|Most|all')
+  expect(other.durability.cut).toEqual([half])
+  tab.page.leave()
+  other.page.leave()
+  const again = await new Tab(model.url, session, tab.storage).open()
+  await again.shows('Hello|half|More|all|Most|all')
+  expect([again.durability.isStopped, again.durability.cut]).toEqual([false, [half]])
+  await again.durable.clearSession()
+  await until(() => again.durability.cut.length === 0, 'it to be forgotten')
+})
+
 test('a restart of the proxy is told after a reload, too', async () => {
   await using proxy = await new Proxy().start()
   const [model, session] = [await aModel(), randomUUID()]
@@ -301,7 +331,7 @@ test.each(['useChat', 'the session'])('a stop of %s is told, also after a reload
   model.end()
   await again.shows('Hello|whole')
   await until(() => !again.chat.isLoading, 'the end')
-  expect(again.durability.isStopped).toBe(false)
+  expect([again.durability.isStopped, again.durability.cut]).toEqual([false, []])
   expect(model.calls).toBe(2)
 })
 

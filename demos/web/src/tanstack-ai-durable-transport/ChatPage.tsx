@@ -31,7 +31,7 @@ export type ChatPageProps = {
 /** The chat: `useChat`, and what the page shows of it. */
 export function ChatPage({ page, model, durable, connection }: ChatPageProps) {
   const chat = useChat(durable.durableSession);
-  const { isFollowing, isStopped, error } = durable.useDurability(chat);
+  const { isFollowing, isStopped, cut, error } = durable.useDurability(chat);
   const online = useOnline();
   const [stopping, setStopping] = useState(false);
   const [stopError, setStopError] = useState<Error>();
@@ -103,24 +103,26 @@ export function ChatPage({ page, model, durable, connection }: ChatPageProps) {
             detail="Part of its address is missing or wrong, so here is a new chat."
           />
         )}
-        {shown.map((message) => (
-          <Message
-            key={message.id}
-            role={message.role}
-            note={
-              isStopped &&
-              !busy &&
-              message.role === "assistant" &&
-              message === last && <Stopped onRetry={retry} />
-            }
-          >
-            <Parts
-              message={message}
-              streaming={busy && message === last}
-              onDecide={(id, approved) => void chat.addToolApprovalResponse({ id, approved })}
-            />
-          </Message>
-        ))}
+        {shown.map((message) => {
+          const stopped = isStopped && !busy && message === last && message.role === "assistant";
+          return (
+            <Message
+              key={message.id}
+              role={message.role}
+              note={
+                (stopped || cut.includes(message.id)) && (
+                  <Stopped onRetry={stopped ? retry : undefined} />
+                )
+              }
+            >
+              <Parts
+                message={message}
+                streaming={busy && message === last}
+                onDecide={(id, approved) => void chat.addToolApprovalResponse({ id, approved })}
+              />
+            </Message>
+          );
+        })}
         {busy && last?.role === "user" && (
           <Message role="assistant">
             <Thinking />
@@ -147,13 +149,15 @@ export function ChatPage({ page, model, durable, connection }: ChatPageProps) {
   );
 }
 
-function Stopped({ onRetry }: { onRetry: () => void }) {
+function Stopped({ onRetry }: { onRetry: (() => void) | undefined }) {
   return (
     <>
       Stopped before its end
-      <button type="button" data-testid="ask-again" onClick={onRetry}>
-        Ask again
-      </button>
+      {onRetry && (
+        <button type="button" data-testid="ask-again" onClick={onRetry}>
+          Ask again
+        </button>
+      )}
     </>
   );
 }
