@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from durable_demos import _pages, _serve
+from durable_demos import _cli, _pages, _serve
 from durable_demos._cli import DEMOS, main
 from durable_demos._pages import PagesError
 from durable_demos.terminal._service import ADDRESS, ServiceError, ensure_service
@@ -76,6 +76,7 @@ def _refused(name: str, data: Path) -> str:
     return told.output
 
 
+@pytest.mark.allow_blocking  # a whole program: when it does not start, nobody waits for its loop
 @pytest.mark.usefixtures("without_pages")
 @pytest.mark.parametrize("name", WEB)
 def test_a_store_that_another_demo_has_is_told_with_its_option(name: str, tmp_path: Path) -> None:
@@ -84,6 +85,7 @@ def test_a_store_that_another_demo_has_is_told_with_its_option(name: str, tmp_pa
         assert "a demo has its store for itself. Stop that one" in _refused(name, tmp_path)
 
 
+@pytest.mark.allow_blocking  # a whole program: when it does not start, nobody waits for its loop
 @pytest.mark.usefixtures("without_pages")
 @pytest.mark.parametrize("name", WEB)
 def test_a_store_that_is_none_is_told_with_its_option(name: str, tmp_path: Path) -> None:
@@ -119,6 +121,40 @@ def test_an_address_that_is_none_is_told() -> None:
     told = CliRunner().invoke(main, ["terminal", "--url", "nonsense"])
     assert told.exit_code == 1
     assert "'nonsense' is no address of a service" in told.output
+
+
+@pytest.mark.parametrize("pace", ["nan", "inf", "-1", "0", "61", "soon"])
+@pytest.mark.parametrize("name", DEMOS)
+def test_a_pace_is_a_number_above_nothing(name: str, pace: str) -> None:
+    told = CliRunner().invoke(main, [name, f"--pace={pace}"])
+    assert told.exit_code == 2, told.output
+    assert "--pace" in told.output
+    assert f"{float(pace) if pace in ('inf', '-1', '0', '61') else pace}" in told.output
+
+
+def _interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "place",
+    [(_cli, "import_module"), (_serve, "ensure_pages"), (_serve, "bind"), (_serve, "run")],
+    ids=["importing", "building", "binding", "opening the store"],
+)
+@pytest.mark.usefixtures("without_pages")
+def test_ctrl_c_says_the_same_whenever_it_comes(
+    place: tuple[object, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(*place, _interrupted)
+    arguments = [WEB[0], "--data", str(tmp_path), "--port", "0"]
+    told = CliRunner().invoke(main, arguments)
+    assert (told.exit_code, told.output) == (130, "\nstopped\n")
+
+
+def test_the_help_says_which_key_ends_a_demo() -> None:
+    assert "Ctrl-Q the one named terminal" in " ".join(CliRunner().invoke(main).output.split())
+    told = CliRunner().invoke(main, ["terminal", "--help"])
+    assert "Ctrl-Q ends it" in told.output
 
 
 def _nothing_is_built(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

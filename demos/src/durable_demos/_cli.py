@@ -7,6 +7,8 @@ from importlib import import_module
 
 import click
 
+from durable_demos._interrupt import stopped_by_interrupt
+
 DEMOS = {
     "interrupted": "stream an answer in the terminal, kill its reader half way, resume it",
     "terminal": "a chat in the terminal, in several at once: textual, a durable session",
@@ -34,7 +36,8 @@ class Demos(click.Group):
 
         def run(arguments: tuple[str, ...]) -> None:
             sys.argv = [f"demo {cmd_name}", *arguments]
-            demo = import_module(f"durable_demos.{cmd_name.replace('-', '_')}.__main__")
+            with stopped_by_interrupt():
+                demo = import_module(f"durable_demos.{cmd_name.replace('-', '_')}.__main__")
             sys.exit(demo.main())
 
         return click.Command(
@@ -57,7 +60,7 @@ def main(context: click.Context) -> None:
     """Chat applications that survive anything. No key is needed: without one, a scripted model
     answers; with OPENAI_API_KEY or ANTHROPIC_API_KEY a real one does.
 
-    Ctrl-C ends a demo; `demo NAME --help` tells its options.
+    Ctrl-C ends a demo, Ctrl-Q the one named terminal; `demo NAME --help` tells its options.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

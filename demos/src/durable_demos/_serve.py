@@ -15,6 +15,7 @@ import click
 from fastapi import FastAPI
 
 from durable_demos._data import DataError, ensure_folder, store_refusal
+from durable_demos._interrupt import stopped_by_interrupt
 from durable_demos._options import data_option, pace_option
 from durable_demos._own_pages import OwnPages
 from durable_demos._pages import PagesError, ensure_pages, page_routes
@@ -86,7 +87,8 @@ def web_demo(name: str, port: int, create_app: CreateApp) -> click.Command:
     @click.option("--no-open", is_flag=True, help="Do not open a browser.")
     def command(**options: Any) -> None:
         try:
-            run_demo(name, create_app, **options)
+            with stopped_by_interrupt():
+                run_demo(name, create_app, **options)
         except (PagesError, DataError, BindError, LogError) as error:
             why = store_refusal(error) if isinstance(error, LogError) else error
             click.echo(f"demo {name}: {why}", err=True)

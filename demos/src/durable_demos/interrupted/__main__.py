@@ -7,14 +7,16 @@ import sys
 import tempfile
 from pathlib import Path
 
+import click
 from rich.console import Console
+
+from durable_demos._interrupt import INTERRUPTED
+from durable_demos._options import Pace
 
 from ._answer import PACE_SECONDS
 from ._processes import DemoError
 from ._screen import open_screen
 from ._story import Story
-
-INTERRUPTED = 130
 
 
 def main() -> int:
@@ -40,6 +42,13 @@ def main() -> int:
     return 0 if good else 1
 
 
+def _pace(text: str) -> float:
+    try:
+        return Pace().convert(text, None, None)
+    except click.BadParameter as error:
+        raise argparse.ArgumentTypeError(error.message) from error
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="demo interrupted",
@@ -48,7 +57,7 @@ def _arguments() -> argparse.Namespace:
     )
     pace_help = "between the tokens of the emulated model (default: %(default)s)"
     parser.add_argument(
-        "--pace", type=float, default=PACE_SECONDS, metavar="SECONDS", help=pace_help
+        "--pace", type=_pace, default=PACE_SECONDS, metavar="SECONDS", help=pace_help
     )
     return parser.parse_args()
 

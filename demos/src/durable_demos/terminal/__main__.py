@@ -10,6 +10,7 @@ import click
 
 from durable_ai_db import InvalidSession
 from durable_demos._data import DataError, ensure_folder
+from durable_demos._interrupt import stopped_by_interrupt
 from durable_demos._options import data_option, pace_option
 from durable_demos.terminal._service import ServiceError, agent_of, ensure_service
 
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
 def main(**options: Any) -> None:
     """Chat in the terminal. Open several: they share the session. Close one, or kill it, in the
     middle of an answer, and start it again: the answer went on, and the model was called once.
+    Ctrl-Q ends it.
 
     The session service runs in the background and leaves two minutes after the last terminal.
     """
     try:
-        _chat(**options)
+        with stopped_by_interrupt():
+            _chat(**options)
     except (DataError, ServiceError, InvalidSession) as error:
         click.echo(f"demo terminal: {error}", err=True)
         sys.exit(1)

@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 from durable_ai_db_proxy import create_app as create_sessions
 from durable_demos._data import store_refusal
+from durable_demos._options import Pace
 from durable_streams_server import BindError, LogError, bind, run, serve
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Idle:
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), required=True)
 @click.option("--host", default="127.0.0.1")
 @click.option("--port", type=click.IntRange(0, 65535), help="As the last time, when absent.")
-@click.option("--pace", type=click.FloatRange(0, 60))
+@click.option("--pace", type=Pace())
 @click.option("--idle", type=click.FloatRange(0.1), help="Leave after so many seconds of nothing.")
 def main(data: Path, host: str, port: int | None, pace: float | None, idle: float | None) -> None:
     """Serve until Ctrl-C."""
