@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import io
 import json
+import os
+import pty
 import socket
 import subprocess
 import sys
@@ -13,10 +15,13 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
+from durable_ai_db_proxy import _ids
+from durable_ai_db_proxy._errors import RefusedError
 from durable_demos import _cli, _pages, _serve
 from durable_demos._cli import DEMOS, main
 from durable_demos._pages import PagesError
-from durable_demos.terminal._service import ADDRESS, ServiceError, ensure_service
+from durable_demos.terminal.__main__ import SESSION
+from durable_demos.terminal._service import ADDRESS, ServiceError, ensure_service, require_answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,10 +122,73 @@ def test_a_service_whose_port_is_taken_takes_another(tmp_path: Path, unit: float
     assert told["url"] not in said
 
 
-def test_an_address_that_is_none_is_told() -> None:
-    told = CliRunner().invoke(main, ["terminal", "--url", "nonsense"])
-    assert told.exit_code == 1
-    assert "'nonsense' is no address of a service" in told.output
+@pytest.mark.parametrize("option", ["--url", "--agent"])
+@pytest.mark.parametrize(
+    "address", ["nonsense", "http://", "http://[", "http://x:99999", "ftp://x"]
+)
+def test_an_address_that_is_none_is_told(option: str, address: str) -> None:
+    told = CliRunner().invoke(main, ["terminal", option, address])
+    assert told.exit_code == 2
+    assert f"'{option}': {address!r} is no address" in told.output
+
+
+@pytest.mark.parametrize("named", ["a/b c", "", ".", "..", "x\n", "é", "a?b", "x" * 201])
+def test_a_session_that_cannot_be_is_told_with_what_can(named: str) -> None:
+    told = CliRunner().invoke(main, ["terminal", f"--session={named}"])
+    assert told.exit_code == 2
+    assert "'--session'" in told.output
+    assert "1 to 200 characters of A-Z a-z 0-9 and _ . ~" in " ".join(told.output.split())
+
+
+def test_it_takes_the_sessions_that_the_service_takes() -> None:
+    for named in [*map(chr, range(256)), "..", "...", ".a", "x" * 200, "x" * 201, "x\n"]:
+        try:
+            _ids.session_id(named)
+        except RefusedError:
+            assert not SESSION.fullmatch(named), named
+        else:
+            assert SESSION.fullmatch(named), named
+
+
+def test_an_agent_without_a_service_is_told_with_the_remedy(tmp_path: Path) -> None:
+    told = CliRunner().invoke(
+        main, ["terminal", "--agent", "http://x/", "--data", str(tmp_path / "data")]
+    )
+    assert told.exit_code == 2
+    assert "Give --url too, or leave --agent out" in " ".join(told.output.split())
+    assert not (tmp_path / "data").exists()
+
+
+def test_without_a_terminal_it_says_so_and_starts_nothing(tmp_path: Path, unit: float) -> None:
+    command = [sys.executable, "-m", "durable_demos._cli", "terminal", "--data", str(tmp_path)]
+    leader, follower = pty.openpty()
+    try:
+        for stdin, stdout in [
+            (subprocess.DEVNULL, subprocess.PIPE),
+            (follower, subprocess.PIPE),
+            (subprocess.DEVNULL, follower),
+        ]:
+            done = subprocess.run(
+                command,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                timeout=30 * unit,
+                check=False,
+            )
+            assert (done.returncode, done.stdout or b"") == (2, b"")
+            assert b"this needs a terminal" in done.stderr
+    finally:
+        os.close(leader)
+        os.close(follower)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_service_that_does_not_answer_is_told_with_its_address() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    with pytest.raises(ServiceError, match=f"nothing answers at {url} .*leave --url out"):
+        require_answer(url)
 
 
 @pytest.mark.parametrize("pace", ["nan", "inf", "-1", "0", "61", "soon"])

@@ -239,6 +239,15 @@ async def test_a_fork_is_a_chat_of_ones_own(service: Service, unit: float) -> No
         assert len(old.messages) == 2
 
 
+async def test_what_goes_on_failing_is_told_once(service: Service, unit: float) -> None:
+    app = Terminal(Settings(service.url, "told-once", "Ada", "http://127.0.0.1:9/not-allowed"))
+    told: list[str] = []
+    app.notify = lambda message, **_: told.append(message)  # type: ignore[method-assign,assignment]
+    async with app.run_test() as pilot:
+        await pilot.pause(3 * unit)
+    assert len(told) == 1, told
+
+
 async def test_it_is_readable_in_light_and_narrow(
     service: Service, unit: float, tmp_path: Path
 ) -> None:

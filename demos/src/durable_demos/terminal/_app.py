@@ -84,6 +84,7 @@ class Terminal(App[None]):
         self._changed = asyncio.Event()
         self._views: dict[str, MessageView] = {}
         self._reviving = False
+        self._told = ""
 
     # ------------------------------------------------------------------ the screen
 
@@ -170,6 +171,7 @@ class Terminal(App[None]):
                 self._tell(error)
                 await asyncio.sleep(1)
             else:
+                self._told = ""
                 return
 
     def _revive(self) -> None:
@@ -195,8 +197,11 @@ class Terminal(App[None]):
         await self._open()
 
     def _tell(self, error: Exception) -> None:
+        """Say it once, however often it is tried again meanwhile."""
         self._changed.set()
-        self.notify(str(error), severity="error", markup=False)
+        if str(error) != self._told:
+            self._told = str(error)
+            self.notify(self._told, severity="error", markup=False)
 
     # ------------------------------------------------------------------ keys
 
@@ -261,6 +266,8 @@ class Terminal(App[None]):
         place.scroll_relative(y=direction * (place.size.height - 2), animate=False)
 
     def _do(self, asked: Awaitable[object]) -> None:
+        self._told = ""  # a key was pressed: it is told again
+
         async def ask() -> None:
             with suppress(SessionError):  # it was told: the client's `on_error`
                 await asked

@@ -87,6 +87,22 @@ def ensure_service(data: Path, pace: float | None = None) -> str:
     raise ServiceError(f"the session service does not start: {said[-1] if said else 'see'} [{log}]")
 
 
+def require_answer(url: str) -> str:
+    """The address of a service of somebody else, if anything answers there.
+
+    Raises:
+        ServiceError: nothing does; the text names the address and what to do.
+    """
+    try:
+        httpx2.get(f"{url.rstrip('/')}/health", timeout=5)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise ServiceError(
+            f"nothing answers at {url} ({error}): start a session service there"
+            f" (`durable-sessions serve`), or leave --url out for one of this demo's own"
+        ) from error
+    return url
+
+
 def running(data: Path) -> str | None:
     """The address of the service of this folder, if it answers."""
     try:
