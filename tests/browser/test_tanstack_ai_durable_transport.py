@@ -22,6 +22,7 @@ INPUT = tid("composer-input")
 ANSWER = tid("message-assistant")
 QUESTION = tid("message-user")
 ERROR = tid("error")
+STORAGE = tid("storage-notice")
 RETRY = tid("retry")
 NOTE = tid("message-note")
 ASK_AGAIN = tid("ask-again")
@@ -268,6 +269,8 @@ def test_a_session_of_others_or_of_nobody(page: Page, session: str) -> None:
     page.until(tid("welcome"), "Answers that survive")
     if session == "nonsense":
         page.until(ERROR, "does not lead to a chat")
+    else:
+        page.until(ERROR, "This chat is not in this browser")
     ask(page, "hello")
     page.until_count(ANSWER, 1)
     page.until(BADGE, "Connected")
@@ -283,7 +286,7 @@ def test_a_storage_that_is_damaged(page: Page) -> None:
         page.reload()
         # What was damaged is lost, unless the page had still something to save as it was left.
         page.until(BADGE, "Connected")
-        assert page.count(ERROR) == 0
+        page.until_count(ERROR, 0)
     answers = page.count(ANSWER)
     ask(page, "hello")
     page.until_count(ANSWER, answers + 1)
@@ -295,6 +298,7 @@ def test_a_storage_that_is_full(page: Page) -> None:
         page.reload()
         page.until(tid("welcome"), "Answers that survive")
         ask(page, "hello")
+        page.until(STORAGE, "This browser does not keep this chat")
         page.until_count(ANSWER, 1)
         page.until(BADGE, "Connected")
         assert page.count(ERROR) == 0

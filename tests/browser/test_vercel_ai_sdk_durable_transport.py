@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 NAME = "vercel-ai-sdk-durable-transport"
 INPUT, STOP, SEND = tid("composer-input"), tid("stop"), tid("send")
 ANSWER, ASKED, TEXT = tid("message-assistant"), tid("message-user"), tid("markdown")
+STORAGE = tid("storage-notice")
 STATE, ERROR, RETRY, NOTE = tid("connection"), tid("error"), tid("retry"), tid("message-note")
 LONG, BEGUN, LAST = "Plan a weekend in Lisbon\n", "Alfama before nine", "send the plan to somebody?"
 
@@ -339,9 +340,20 @@ def test_a_model_that_fails_says_so_and_can_be_asked_again(page: Page, demo: Dem
 # ---------------------------------------------------------------------- bad input
 
 
-def test_an_address_that_names_no_session(page: Page) -> None:
-    page.open("/?session=nonsense")
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("nonsense", "“nonsense”"),
+        ("Gr%C3%BC%C3%9Fe", "“Grüße”"),
+        ("a%2Fb", "“a/b”"),
+        ("x" * 3000, "x…”"),
+        ("%20", "“ ”"),
+    ],
+)
+def test_an_address_that_names_no_session(page: Page, name: str, shown: str) -> None:
+    page.open(f"/?session={name}")
     page.until(ERROR, "This link does not lead to a chat")
+    assert shown in page.text(ERROR)
     page.screenshot("vercel-14-bad-link")
     page.type(INPUT, "hello\n")
     page.until(ANSWER, "kill the server.")
@@ -365,9 +377,30 @@ def test_a_corrupt_storage(page: Page) -> None:
     with page.before_each_load("Object.keys(localStorage).forEach(k => localStorage[k] = '{[')"):
         page.reload()
         page.until_count(tid("welcome"), 1)
+        page.until(STORAGE, "Not all of this chat could be read")
         page.type(INPUT, "hello\n")
         page.until(ANSWER, "kill the server.")
         assert page.count(ERROR) == 0
+
+
+DAMAGE = """(() => {
+  const key = Object.keys(localStorage).find((key) => key.startsWith('durable-ai:["messages"'));
+  const entry = JSON.parse(localStorage[key]);
+  entry.saved.messages[1].parts = [null];
+  localStorage[key] = JSON.stringify(entry);
+})()"""
+
+
+def test_a_message_that_is_damaged(page: Page) -> None:
+    page.type(INPUT, "hello\n")
+    page.until(ANSWER, "kill the server.")
+    page.until_count(STOP, 0)
+    with page.before_each_load(DAMAGE):
+        page.reload()
+        page.until(STORAGE, "Not all of this chat could be read")
+        page.screenshot("vercel-18-damaged")
+        assert page.text(ASKED) == "hello"
+        assert page.count(ANSWER) == 0
 
 
 FULL = """(() => {
@@ -383,7 +416,9 @@ def test_a_full_storage(page: Page, demo: DemoServer) -> None:
     calls = demo.calls()
     page.evaluate(FULL)
     page.type(INPUT, "hello\n")
+    page.until(STORAGE, "This browser does not keep this chat")
     page.until(ANSWER, "kill the server.")
+    page.screenshot("vercel-19-full")
     assert page.count(ERROR) == 0
     assert demo.calls() == calls + 1
 

@@ -136,7 +136,7 @@ class DurableSession<M extends UIMessage> implements ChatTransport<M> {
     options: Parameters<ChatTransport<M>['reconnectToStream']>[0],
   ): Promise<ReadableStream<UIMessageChunk> | null> {
     this.#listen()
-    if (this.chat.messages.length === 0) this.chat.messages = this.store.load().messages
+    if (this.chat.messages.length === 0) this.chat.messages = this.store.open()
     const end: BodyEnd = {}
     const stream = await this.#transport(end).reconnectToStream(options)
     if (stream === null) return null

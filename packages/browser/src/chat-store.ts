@@ -18,6 +18,12 @@ export interface Pending<M> {
   last: M | undefined
 }
 
+/** The same as it may be in a storage that others write to, too. */
+interface Stored<M> {
+  messages?: M[]
+  pending?: Partial<Pending<M>> | null
+}
+
 /** The messages of one session. */
 export class ChatStore<M> {
   constructor(
@@ -26,12 +32,31 @@ export class ChatStore<M> {
     private readonly ttl: number | undefined,
   ) {}
 
+  /** The messages that a page begins with; `onStorage` is told when some could not be read. */
+  open(): M[] {
+    const { messages, damaged } = this.#read()
+    if (damaged) this.sessions.onStorage('unreadable')
+    return messages
+  }
+
   load(): SavedChat<M> {
-    const saved = this.sessions.messages<Partial<SavedChat<M>>>(this.session, this.ttl)
-    const messages = Array.isArray(saved?.messages) ? saved.messages : []
-    const { pending } = saved ?? {}
-    const valid = typeof pending?.requestId === 'string' && pending.count <= messages.length
-    return { messages, pending: valid ? pending : undefined }
+    const { messages, pending } = this.#read()
+    return { messages, pending }
+  }
+
+  #read(): SavedChat<M> & { damaged: boolean } {
+    const saved = this.sessions.messages<Stored<M> | null>(this.session, this.ttl)
+    if (saved === undefined) return { messages: [], damaged: this.sessions.isDamaged(this.session) }
+    const all = Array.isArray(saved?.messages) ? saved.messages : []
+    const messages = all.filter(isMessage)
+    const damaged = messages.length < all.length || all !== saved?.messages
+    const { requestId, count, last } = saved?.pending ?? {}
+    if (typeof requestId !== 'string' || !(count !== undefined && count <= all.length)) {
+      return { messages, damaged }
+    }
+    const left = all.slice(0, count).filter(isMessage)
+    const pending = { requestId, count: left.length, last: isMessage(last) ? last : left.at(-1) }
+    return { messages, pending, damaged }
   }
 
   /** Messages are sent, or an answer to others is followed: what comes builds on them. */
@@ -60,4 +85,15 @@ export class ChatStore<M> {
     const { count, last } = pending
     return last === undefined ? [] : [...messages.slice(0, count - 1), last]
   }
+}
+
+/** Whether this has the shape of a message, of either SDK: what has not breaks the page. */
+function isMessage(value: unknown): boolean {
+  const { id, role, parts } = (value ?? {}) as Record<string, unknown>
+  return typeof id === 'string' && typeof role === 'string' && Array.isArray(parts) && parts.every(isPart)
+}
+
+function isPart(value: unknown): boolean {
+  const { type, text, content } = (value ?? {}) as Record<string, unknown>
+  return typeof type === 'string' && (type !== 'text' || typeof (text ?? content) === 'string')
 }

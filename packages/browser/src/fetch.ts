@@ -10,7 +10,7 @@ import type { DurableRequest, ProxyHeaders } from './request.js'
 import { ACTIVE_TTL_MS, Sessions } from './sessions.js'
 import type { ActiveGeneration } from './sessions.js'
 import { SafeStorage } from './storage.js'
-import type { DurableStorage } from './storage.js'
+import type { DurableStorage, StorageState } from './storage.js'
 import { wireId } from './uuid.js'
 
 export interface DurableFetchOptions {
@@ -26,6 +26,8 @@ export interface DurableFetchOptions {
   activeTtlMs?: number | undefined
   /** Called when the connection of a request changes. */
   onConnection?: ((state: ConnectionState, sessionId: string) => void) | undefined
+  /** Called when the storage stops or begins to keep things, and when what it has cannot be read. */
+  onStorage?: ((state: StorageState) => void) | undefined
   /** Time settings that differ from the usual ones, in milliseconds. */
   timing?: Partial<Timing> | undefined
 }
@@ -65,7 +67,7 @@ export interface DurableFetch {
  */
 export function createDurableFetch(options: DurableFetchOptions): DurableFetch {
   const { proxyUrl, activeTtlMs = ACTIVE_TTL_MS } = options
-  const storage = new SafeStorage(options.storage)
+  const storage = new SafeStorage(options.storage, options.onStorage)
   // A relative URL has no meaning on a server that renders the page, where nothing is requested.
   const relative = typeof location === 'undefined' && String(proxyUrl).startsWith('/')
   let address = relative ? undefined : ProxyAddress.parse(proxyUrl)
@@ -76,7 +78,7 @@ export function createDurableFetch(options: DurableFetchOptions): DurableFetch {
     timing: { ...TIMING, ...options.timing },
     onConnection: options.onConnection,
   }
-  const sessions = new Sessions(storage, address?.text ?? String(proxyUrl))
+  const sessions = new Sessions(storage, address?.text ?? String(proxyUrl), options.onStorage)
 
   const durableFetch = async (input: RequestInfo | URL, init?: RequestInit) => {
     const request = await readRequest(input, init)

@@ -5,7 +5,7 @@
  * as absent. No headers, bodies of requests or credentials are ever stored.
  */
 
-import type { DurableStorage } from './storage.js'
+import type { DurableStorage, StorageState } from './storage.js'
 import { wireId } from './uuid.js'
 
 /** Milliseconds an active generation is remembered after its last sign of life: one hour. */
@@ -40,6 +40,8 @@ export class Sessions {
   constructor(
     private readonly storage: DurableStorage,
     private readonly proxy: string,
+    /** Told when what is stored cannot be read. */
+    readonly onStorage: (state: StorageState) => void = () => {},
   ) {}
 
   /** The session's active generation, if it showed a sign of life within `ttl` milliseconds. */
@@ -79,6 +81,12 @@ export class Sessions {
     return found !== undefined && Date.now() - found.updatedAt <= ttl ? found.saved : undefined
   }
 
+  /** Whether something is stored as the session's messages that is no entry of ours. */
+  isDamaged(session: string): boolean {
+    const key = this.key('messages', session)
+    return this.storage.getItem(key) !== null && this.#entry(key) === undefined
+  }
+
   /** Remember something that JSON can hold, in place of what was saved before. */
   saveMessages(session: string, saved: unknown): void {
     this.#write('messages', session, { saved })
@@ -103,7 +111,11 @@ export class Sessions {
   }
 
   #read(kind: 'active' | 'messages', session: string): Entry | undefined {
-    const key = this.key(kind, session)
+    const entry = this.#entry(this.key(kind, session))
+    return entry !== undefined && entry.updatedAt <= Date.now() + CLOCK_SLACK_MS ? entry : undefined
+  }
+
+  #entry(key: string): Entry | undefined {
     const text = this.storage.getItem(key)
     if (text === null) return undefined
     let entry: Entry | null
@@ -113,10 +125,7 @@ export class Sessions {
       return undefined
     }
     const known =
-      entry?.version === VERSION &&
-      entry.key === key &&
-      typeof entry.updatedAt === 'number' &&
-      entry.updatedAt <= Date.now() + CLOCK_SLACK_MS
+      entry?.version === VERSION && entry.key === key && typeof entry.updatedAt === 'number'
     return known && entry !== null ? entry : undefined
   }
 }

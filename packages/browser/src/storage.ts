@@ -1,5 +1,11 @@
 /** A place for text under keys that never fails: localStorage, or memory in its place. */
 
+/**
+ * How well things are kept: all of it; not, as the storage is full or switched off, so that a reload
+ * does not know of what is new; or what had been kept of a chat could not be read, and is left out.
+ */
+export type StorageState = 'kept' | 'not_kept' | 'unreadable'
+
 /** What is needed of a `Storage` of the browser. */
 export interface DurableStorage {
   getItem(key: string): string | null
@@ -35,7 +41,11 @@ export class SafeStorage implements DurableStorage {
   /** What the storage did not take; null: removed, and the storage did not take that either. */
   readonly #kept = new Map<string, string | null>()
 
-  constructor(private readonly storage: DurableStorage | undefined = localStorageOrNone()) {}
+  /** @param tell Called when the storage begins to take nothing, and when it has all again. */
+  constructor(
+    private readonly storage: DurableStorage | undefined = localStorageOrNone(),
+    private readonly tell: (state: StorageState) => void = () => {},
+  ) {}
 
   getItem(key: string): string | null {
     const kept = this.#kept.get(key)
@@ -56,6 +66,7 @@ export class SafeStorage implements DurableStorage {
   }
 
   #change(key: string, value: string | null, change: (storage: DurableStorage) => void): void {
+    const had = this.#kept.size
     try {
       if (this.storage === undefined) throw new TypeError('no storage')
       change(this.storage)
@@ -63,6 +74,8 @@ export class SafeStorage implements DurableStorage {
     } catch {
       this.#kept.set(key, value) // see the class
     }
+    const has = this.#kept.size
+    if ((has > 0) !== had > 0) this.tell(has > 0 ? 'not_kept' : 'kept')
   }
 }
 

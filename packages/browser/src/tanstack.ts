@@ -378,7 +378,7 @@ class DurableSession {
     clearTimeout(timer)
     const saved = this.#saved
     this.#tell({ cut: this.#cut })
-    const messages = Array.isArray(saved?.messages) ? saved.messages.map(revived) : []
+    const messages = this.#store.open().map(revived)
     const interrupts = saved?.resume?.pendingInterrupts ?? []
     if (saved?.resume !== undefined && interrupts.length > 0) {
       return { messages, resume: saved.resume }

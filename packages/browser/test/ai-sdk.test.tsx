@@ -4,7 +4,7 @@ import { useChat } from '@ai-sdk/react'
 import type { UIMessage } from 'ai'
 import { useLayoutEffect } from 'react'
 import { renderToString } from 'react-dom/server'
-import { afterEach, expect, onTestFinished, test } from 'vitest'
+import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 
 import { durableTransport } from '../src/ai-sdk.js'
 import {
@@ -321,6 +321,68 @@ test('an answer that is not in the log is an error, and what had come stays', as
   await stopped.becomes('ready')
 })
 
+const hello = { id: 'q', role: 'user', parts: [{ type: 'text', text: 'Hello' }] }
+
+test.each([
+  ['a null in the parts', { messages: [hello, { ...hello, parts: [null] }] }, ['Hello']],
+  ['parts that are none', { messages: [{ ...hello, parts: null }, hello, { ...hello, parts: 'x' }] }, ['Hello']],
+  ['a text without text', { messages: [{ ...hello, parts: [{ type: 'text' }] }, hello] }, ['Hello']],
+  ['a part in place of a message', { messages: [{ type: 'text' }, null, 'x', hello] }, ['Hello']],
+  ['a text in place of messages', { messages: 'x' }, []],
+  ['nothing', null, []],
+  ['a list', [hello], []],
+])('what is stored and no message is left out, and told: %s', async (_, saved, texts) => {
+  const [model, session, storage] = [await aModel(), randomUUID(), new MemoryStorage()]
+  createDurableFetch({ proxyUrl, storage }).sessions.saveMessages(session, saved)
+  const told: string[] = []
+  const onStorage = (state: string) => void told.push(state)
+  const tab = await new Tab(model.url, session, storage, { onStorage }).open()
+  await until(() => told.length > 0, 'to be told')
+  await tab.shows(texts.join('|'))
+  expect(new Set(told)).toEqual(new Set(['unreadable']))
+  void tab.chat.sendMessage({ text: 'More' })
+  model.say(...start, ...word('one'), ...finish)
+  model.end()
+  await tab.shows([...texts, 'More', 'one'].join('|'))
+})
+
+test('a replay builds on the messages that can be read', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const first = await new Tab(model.url, session).open()
+  void first.chat.sendMessage({ text: 'Hello' })
+  model.say(...start, ...word('one '))
+  await first.shows('Hello|one ')
+  first.close()
+  const { sessions } = createDurableFetch({ proxyUrl, storage: first.storage })
+  const saved = sessions.messages<{ messages: unknown[]; pending: { count: number } }>(session)!
+  const { messages, pending } = saved
+  const damaged = { messages: [null, ...messages], pending: { ...pending, count: pending.count + 1 } }
+  sessions.saveMessages(session, damaged)
+  const second = await new Tab(model.url, session, first.storage).open()
+  model.say(...word('two'), ...finish)
+  model.end()
+  await second.shows('Hello|one two')
+})
+
+test('a storage that is full is told, and when it is not any more', async () => {
+  const [model, session, storage] = [await aModel(), randomUUID(), new MemoryStorage()]
+  const told: string[] = []
+  const onStorage = (state: string) => void told.push(state)
+  const tab = await new Tab(model.url, session, storage, { onStorage }).open()
+  const full = vi.spyOn(storage, 'setItem').mockImplementation(() => {
+    throw new DOMException('full', 'QuotaExceededError')
+  })
+  void tab.chat.sendMessage({ text: 'Hello' })
+  await until(() => told.length > 0, 'to be told')
+  expect(told).toEqual(['not_kept'])
+  full.mockRestore()
+  model.say(...start, ...word('one'), ...finish)
+  model.end()
+  await tab.shows('Hello|one')
+  await until(() => told.length > 1, 'to be told')
+  expect(told).toEqual(['not_kept', 'kept'])
+})
+
 test.each([
   ['a page of HTML', 200, 'text/html', '<html>', UpstreamRejected, /something else than a chat/],
   ['an error page', 502, 'text/html', '<html>', UpstreamRejected, /502/],
@@ -369,4 +431,23 @@ test('a server that is no proxy is an error that says so', async () => {
   const tab = await new Tab('http://x/', randomUUID(), undefined, { proxyUrl: upstream.url }).open()
   await tab.becomes('error')
   expect(tab.chat.error).toBeInstanceOf(NotADurableProxy)
+})
+
+test('a question that something else has taken is asked once it is known not to be there', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  let healed = false
+  const html = () => new Response('<html>', { headers: { 'content-type': 'text/html' } })
+  const tab = await new Tab(model.url, session, undefined, {
+    fetch: (input, init) => (healed ? fetch(input, init) : Promise.resolve(html())),
+  }).open()
+  void tab.chat.sendMessage({ text: 'Hello' })
+  await until(() => tab.chat.error instanceof NotADurableProxy && tab.texts.length > 0, 'an error')
+  healed = true
+  await tab.chat.resumeStream()
+  await until(() => tab.chat.error instanceof GenerationNotFound, 'to be told')
+  void tab.chat.regenerate()
+  model.say(...start, ...word('one'), ...finish)
+  model.end()
+  await tab.shows('Hello|one')
+  await tab.becomes('ready')
 })

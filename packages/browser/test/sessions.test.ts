@@ -60,6 +60,8 @@ test.each(['', 'null', '[]', '{', '7', '"x"', '{"version":1}', '{"version":2,"re
     for (const kind of ['active', 'messages'] as const) storage.setItem(sessions.key(kind, 'chat'), text)
     expect(sessions.active('chat')).toBeUndefined()
     expect(sessions.messages('chat')).toBeUndefined()
+    expect(sessions.isDamaged('chat')).toBe(true)
+    expect(sessions.isDamaged('another')).toBe(false)
     sessions.finish('chat')
     sessions.advance('chat', 'r1', 1)
     sessions.begin('chat', 'r1')

@@ -1,6 +1,6 @@
 import type { UIMessage } from "@tanstack/ai-client";
 import { useChat } from "@tanstack/ai-react";
-import { type ConnectionState, GenerationNotFound } from "durable-ai-browser";
+import { type ConnectionState, GenerationNotFound, type StorageState } from "durable-ai-browser";
 import type { DurableTransport } from "durable-ai-browser/tanstack";
 import { useState } from "react";
 import {
@@ -10,11 +10,13 @@ import {
   CopyLink,
   ErrorNotice,
   explain,
+  LinkNotice,
   Message,
   MessageList,
   NewChat,
   type PageSession,
   Shell,
+  StorageNotice,
   Thinking,
   useOnline,
   Welcome,
@@ -26,10 +28,11 @@ export type ChatPageProps = {
   readonly model: string;
   readonly durable: DurableTransport;
   readonly connection: ConnectionState;
+  readonly storage: StorageState;
 };
 
 /** The chat: `useChat`, and what the page shows of it. */
-export function ChatPage({ page, model, durable, connection }: ChatPageProps) {
+export function ChatPage({ page, model, durable, connection, storage }: ChatPageProps) {
   const chat = useChat(durable.durableSession);
   const { isFollowing, isStopped, cut, error } = durable.useDurability(chat);
   const online = useOnline();
@@ -78,29 +81,31 @@ export function ChatPage({ page, model, durable, connection }: ChatPageProps) {
         </>
       }
       footer={
-        <Composer
-          draftKey={page.session}
-          busy={busy}
-          stopping={stopping}
-          onSend={send}
-          onStop={() => void stop()}
-          hint="Enter sends, Shift + Enter breaks the line, Escape stops"
-        />
+        <>
+          <StorageNotice state={storage} />
+          <Composer
+            draftKey={page.session}
+            busy={busy}
+            stopping={stopping}
+            onSend={send}
+            onStop={() => void stop()}
+            hint="Enter sends, Shift + Enter breaks the line, Escape stops"
+          />
+        </>
       }
     >
       <MessageList>
+        {messages.length === 0 && (
+          <LinkNotice
+            page={page}
+            idle={!busy && !failure && connection === "idle" && storage !== "unreadable"}
+          />
+        )}
         {messages.length === 0 && (
           <Welcome
             title="Answers that survive anything"
             text="Ask for something long and then be unkind: reload the page, open it in a second tab, go offline, or kill the server."
             onPick={send}
-          />
-        )}
-        {page.invalid !== undefined && messages.length === 0 && (
-          <ErrorNotice
-            tone="mild"
-            title="This link does not lead to a chat"
-            detail="Part of its address is missing or wrong, so here is a new chat."
           />
         )}
         {shown.map((message) => {

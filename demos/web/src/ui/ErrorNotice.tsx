@@ -15,15 +15,17 @@ export type ErrorNoticeProps = {
   readonly actions?: readonly NoticeAction[];
   /** `mild` for what ends by itself, or what the user wanted. */
   readonly tone?: "bad" | "mild";
+  readonly testId?: string;
 };
 
 /** Something that went wrong, and a way on. */
-export function ErrorNotice({ title, detail, actions = [], tone = "bad" }: ErrorNoticeProps) {
+export function ErrorNotice(props: ErrorNoticeProps) {
+  const { title, detail, actions = [], tone = "bad", testId = "error" } = props;
   return (
     <div
       className={tone === "mild" ? "notice mild" : "notice"}
       role="alert"
-      data-testid="error"
+      data-testid={testId}
       data-tone={tone}
     >
       <div className="notice-text">

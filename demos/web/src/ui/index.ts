@@ -7,6 +7,7 @@ export { ErrorNotice, type ErrorNoticeProps, type NoticeAction } from "./ErrorNo
 export { explain, type Explanation } from "./explain";
 export { newId, observable, openNewSession, type PageSession, sessionOfPage, useOnline } from "./hooks";
 export { Icon, type IconName } from "./Icon";
+export { LinkNotice, type LinkNoticeProps } from "./LinkNotice";
 export { Markdown, type MarkdownProps } from "./Markdown";
 export { Message, type MessageProps, PlainText, Thinking } from "./Message";
 export { MessageList } from "./MessageList";
@@ -14,6 +15,7 @@ export { mount } from "./mount";
 export { NewChat } from "./NewChat";
 export { Shell, type ShellProps } from "./Shell";
 export { StopButton } from "./StopButton";
+export { StorageNotice } from "./StorageNotice";
 export { load, save } from "./storage";
 export { ThemeToggle } from "./ThemeToggle";
 export { ToolCard, type ToolCardProps, type ToolState } from "./ToolCard";

@@ -20,7 +20,7 @@ class Guard extends Component<{ children: ReactNode }, { message?: string }> {
       <div style={{ maxWidth: "40rem", margin: "15vh auto", padding: "0 1rem" }}>
         <ErrorNotice
           title="The page has failed"
-          detail={`Nothing that was sent is lost: it is on the server. (${this.state.message})`}
+          detail={`${this.state.message} If a reload does not help, begin a new chat.`}
           actions={[
             { label: "Reload", onClick: () => location.reload(), testId: "reload" },
             { label: "New chat", onClick: () => location.assign(location.pathname) },

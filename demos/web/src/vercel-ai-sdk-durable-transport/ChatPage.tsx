@@ -1,5 +1,5 @@
 import { type ChatStatus, isToolUIPart, type UIMessage } from "ai";
-import { type ConnectionState, ProxyError } from "durable-ai-browser";
+import { type ConnectionState, ProxyError, type StorageState } from "durable-ai-browser";
 import { useEffect, useState } from "react";
 import {
   Composer,
@@ -8,12 +8,13 @@ import {
   CopyLink,
   ErrorNotice,
   explain,
+  LinkNotice,
   Message,
   MessageList,
   NewChat,
-  openNewSession,
   type PageSession,
   Shell,
+  StorageNotice,
   Thinking,
   Welcome,
 } from "../ui";
@@ -26,6 +27,7 @@ export type ChatPageProps = {
   readonly status: ChatStatus;
   readonly error: Error | undefined;
   readonly connection: ConnectionState;
+  readonly storage: StorageState;
   readonly onSend: (text: string) => void;
   readonly onStop: () => void;
   readonly onRetry: () => void;
@@ -59,17 +61,20 @@ export function ChatPage(props: ChatPageProps) {
         </>
       }
       footer={
-        <Composer
-          draftKey={page.session}
-          busy={busy}
-          stopping={stopping}
-          onSend={onSend}
-          onStop={() => {
-            setStopping(true);
-            onStop();
-          }}
-          hint="Enter sends, Shift + Enter breaks the line"
-        />
+        <>
+          <StorageNotice state={props.storage} />
+          <Composer
+            draftKey={page.session}
+            busy={busy}
+            stopping={stopping}
+            onSend={onSend}
+            onStop={() => {
+              setStopping(true);
+              onStop();
+            }}
+            hint="Enter sends, Shift + Enter breaks the line"
+          />
+        </>
       }
     >
       <MessageList>
@@ -101,31 +106,19 @@ export function ChatPage(props: ChatPageProps) {
   );
 }
 
-function Beginning({ page, error, connection, onSend, onRetry }: ChatPageProps) {
-  const isNotHere = page.linked && !error && connection === "idle";
+function Beginning({ page, error, connection, storage, onSend, onRetry }: ChatPageProps) {
   return (
     <>
+      <LinkNotice
+        page={page}
+        idle={!error && connection === "idle" && storage !== "unreadable"}
+      />
       <Welcome
         title="Answers that survive anything"
         text="Ask for something long and then be unkind: reload the page, open it in a second tab, go offline, or kill the server."
         onPick={onSend}
       />
       {error && <Failure error={error} onRetry={onRetry} />}
-      {page.invalid !== undefined && (
-        <ErrorNotice
-          tone="mild"
-          title="This link does not lead to a chat"
-          detail="Part of its address is missing or wrong, so here is a new chat."
-        />
-      )}
-      {isNotHere && (
-        <ErrorNotice
-          tone="mild"
-          title="This chat is not in this browser"
-          detail="It was begun in another one, or too long ago. Nothing of it is running, either."
-          actions={[{ label: "New chat", onClick: openNewSession }]}
-        />
-      )}
     </>
   );
 }

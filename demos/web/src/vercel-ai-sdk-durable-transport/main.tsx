@@ -1,6 +1,11 @@
 import { useChat } from "@ai-sdk/react";
 import { lastAssistantMessageIsCompleteWithApprovalResponses } from "ai";
-import { type ConnectionState, GenerationNotFound, ProxyError } from "durable-ai-browser";
+import {
+  type ConnectionState,
+  GenerationNotFound,
+  ProxyError,
+  type StorageState,
+} from "durable-ai-browser";
 import { durableTransport } from "durable-ai-browser/ai-sdk";
 import { mount, observable, readConfig, sessionOfPage, useOnline } from "../ui";
 import { ChatPage } from "./ChatPage";
@@ -8,11 +13,12 @@ import { ChatPage } from "./ChatPage";
 const { backend, model } = readConfig();
 const page = sessionOfPage();
 const [onConnection, useConnection] = observable<ConnectionState>("idle");
+const [onStorage, useStorage] = observable<StorageState>("kept");
 
 // All there is to it: where the proxy is, and where it finds the chat endpoint.
 const { durableSession } = durableTransport(
   page.session,
-  { proxyUrl: "/durable", onConnection },
+  { proxyUrl: "/durable", onConnection, onStorage },
   { api: `${backend}/api/chat` },
   { sendAutomaticallyWhen: lastAssistantMessageIsCompleteWithApprovalResponses },
 );
@@ -20,6 +26,7 @@ const { durableSession } = durableTransport(
 function Chat() {
   const chat = useChat(durableSession);
   const connection = useConnection();
+  const storage = useStorage();
   const online = useOnline();
 
   const retry = async () => {
@@ -41,6 +48,7 @@ function Chat() {
       messages={chat.messages}
       status={chat.status}
       error={chat.error}
+      storage={storage}
       connection={online ? connection : "offline"}
       onSend={(text) => void chat.sendMessage({ text })}
       onStop={() => void chat.stop()}
