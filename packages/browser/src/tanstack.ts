@@ -144,6 +144,8 @@ class DurableSession {
   readonly #ends = new Map<string, unknown>()
   /** Runs of this tab's own useChat. */
   #running = 0
+  /** Until what broke off before this page was opened has been read once more. */
+  #reread: { requestId: string; isOver: Promise<void>; end: () => void } | undefined
 
   #page: { readonly current: DurableChat } | undefined
   /** Changes whenever a page that was mounted leaves. */
@@ -320,6 +322,7 @@ class DurableSession {
       yield { type: 'RUN_FINISHED', threadId, runId, timestamp: Date.now() } as StreamChunk
     } finally {
       this.#running -= 1
+      if (runId === this.#reread?.requestId) this.#reread.end()
       stopListening()
       this.#ends.delete(runId)
     }
@@ -385,8 +388,10 @@ class DurableSession {
     }
     // An answer that has not come to its end here is read once more: only the proxy knows how it ended.
     const { pending } = this.#store.load()
-    const runId = this.#fetch.remembered(this.#session)?.requestId ?? pending?.requestId
+    const active = this.#fetch.remembered(this.#session)?.requestId
+    const runId = active ?? pending?.requestId
     if (runId === undefined) return { messages }
+    if (active === undefined) this.#reread ??= { requestId: runId, ...aWait() }
     return { messages, resume: { resumeState: { threadId: this.threadId, runId } } }
   }
 
@@ -451,6 +456,7 @@ class DurableSession {
     try {
       if (this.#fetch.remembered(this.#session) !== undefined) return
       const running = await this.#fetch.active(this.#session)
+      if (running.length > 0) await this.#reread?.isOver
       if (epoch === this.#epoch && this.#running === 0) await this.#follow(running.at(-1)?.requestId)
     } catch (error) {
       if (epoch === this.#epoch) this.#tell({ error: error as Error })
@@ -508,6 +514,12 @@ class DurableSession {
     this.#state = { ...this.#state, ...changes }
     for (const listener of this.#listeners) listener()
   }
+}
+
+function aWait(): { isOver: Promise<void>; end: () => void } {
+  let end = () => {}
+  const isOver = new Promise<void>((resolve) => (end = resolve))
+  return { isOver, end }
 }
 
 function causeOf(error: unknown): unknown {

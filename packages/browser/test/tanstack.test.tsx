@@ -240,6 +240,7 @@ test('an error that the model tells of is there after a reload, until all is ans
   const again = await new Tab(model.url, session, tab.storage).open()
   await until(() => again.chat.error && again.durability.error, 'the error')
   expect(again.durability.error?.message).toBe('overloaded')
+  await until(() => !again.chat.isLoading, 'the attempt to be over')
   await again.shows('Hello|half')
   expect(model.calls).toBe(1)
   model.reset()
@@ -286,6 +287,46 @@ test('what was stopped stays marked as such when the conversation goes on', asyn
   expect([again.durability.isStopped, again.durability.cut]).toEqual([false, [half]])
   await again.durable.clearSession()
   await until(() => again.durability.cut.length === 0, 'it to be forgotten')
+})
+
+test('an answer that broke off while nobody looked is shown as far as it came', async () => {
+  let breakOff = () => {}
+  const upstream = await anUpstream((_, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream', 'content-length': '1000' })
+    response.write([...start, ...word('one ')].join(''))
+    breakOff = () => response.write(word('two').join(''), () => response.destroy())
+  })
+  const session = randomUUID()
+  const first = await new Tab(upstream.url, session).open()
+  void first.chat.sendMessage('Hello')
+  await first.shows('Hello|one ')
+  first.page.leave()
+  breakOff()
+  const api = createDurableFetch({ proxyUrl })
+  await until(async () => (await api.active(session)).length === 0, 'the end')
+  const second = await new Tab(upstream.url, session, first.storage).open()
+  await until(() => second.durability.error && !second.chat.isLoading, 'the error')
+  await second.shows('Hello|one two')
+})
+
+test('what another browser asks is followed by one whose own answer broke off', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const here = await new Tab(model.url, session).open()
+  void here.chat.sendMessage('Hello')
+  model.say(...start, ...word('half'))
+  await here.shows('Hello|half')
+  await here.durable.stop()
+  await until(() => !here.chat.isLoading, 'the stop')
+  here.page.leave()
+  model.reset()
+  const there = await new Tab(model.url, session).open()
+  void there.chat.sendMessage('More')
+  const lines = [...start, ...word('one')].map((line) => line.replaceAll('"m"', '"m2"'))
+  model.say(...lines)
+  await there.shows('More|one')
+  const again = await new Tab(model.url, session, here.storage).open()
+  await again.shows('Hello|half|one')
+  expect(again.durability.isFollowing).toBe(true)
 })
 
 test('a restart of the proxy is told after a reload, too', async () => {
