@@ -34,6 +34,13 @@ def test_alone_it_lists_the_demos() -> None:
         assert f"  {name}  " in told.output
 
 
+def test_the_readme_begins_with_what_needs_nothing_installed() -> None:
+    readme = (_pages.ROOT / "demos" / "README.md").read_text(encoding="utf-8")
+    commands = readme.partition("```sh\n")[2].partition("```")[0].splitlines()
+    assert [line.partition(" ")[0] for line in commands] == ["make", "make", "uv"]
+    assert all(line.split("NAME=")[1].split()[0] in {"--help", *DEMOS} for line in commands[:2])
+
+
 def test_each_demo_is_a_package_with_a_page() -> None:
     for name in DEMOS:
         package = _pages.ROOT / "demos" / "src" / "durable_demos" / name.replace("-", "_")

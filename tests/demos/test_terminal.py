@@ -242,7 +242,7 @@ async def test_a_fork_is_a_chat_of_ones_own(service: Service, unit: float) -> No
 async def test_what_goes_on_failing_is_told_once(service: Service, unit: float) -> None:
     app = Terminal(Settings(service.url, "told-once", "Ada", "http://127.0.0.1:9/not-allowed"))
     told: list[str] = []
-    app.notify = lambda message, **_: told.append(message)  # type: ignore[method-assign,assignment]
+    app.notify = lambda message, **_: told.append(message)  # type: ignore[method-assign]
     async with app.run_test() as pilot:
         await pilot.pause(3 * unit)
     assert len(told) == 1, told
