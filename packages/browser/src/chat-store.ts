@@ -26,6 +26,9 @@ interface Stored<M> {
 
 /** The messages of one session. */
 export class ChatStore<M> {
+  /** As this page knows it, for a storage that has lost it: it was emptied, or the clock set back. */
+  #pending: Pending<M> | undefined
+
   constructor(
     private readonly sessions: Sessions,
     private readonly session: string,
@@ -62,12 +65,14 @@ export class ChatStore<M> {
   /** Messages are sent, or an answer to others is followed: what comes builds on them. */
   sent(requestId: string, messages: M[]): void {
     const pending = { requestId, count: messages.length, last: messages.at(-1) }
+    this.#pending = pending
     this.sessions.saveMessages(this.session, { messages, pending })
   }
 
   /** The messages as they are now; `complete`: no answer is expected any more. */
   save(messages: M[], complete: boolean): void {
-    const pending = complete ? undefined : this.load().pending
+    if (complete) this.#pending = undefined
+    const pending = complete ? undefined : (this.load().pending ?? this.#pending)
     this.sessions.saveMessages(this.session, { messages, pending })
   }
 

@@ -218,6 +218,22 @@ test('another browser shows one message, however often it is reloaded', async ()
   await last.shows('one two')
 })
 
+test('a storage that is emptied in mid-answer: one message all the same', async () => {
+  const [model, session] = [await aModel(), randomUUID()]
+  const first = await new Tab(model.url, session).open()
+  void first.chat.sendMessage({ text: 'Hello' })
+  model.say(...start, ...word('one '))
+  await first.shows('Hello|one ')
+  const { sessions } = createDurableFetch({ proxyUrl, storage: first.storage })
+  sessions.clear(session)
+  first.close()
+  await until(() => sessions.messages(session), 'what is shown to be saved')
+  const second = await new Tab(model.url, session, first.storage).open()
+  model.say(...word('two'), ...finish)
+  model.end()
+  await second.shows('Hello|one two')
+})
+
 test('the first render is that of the server, whatever is stored', async () => {
   const [model, session] = [await aModel(), randomUUID()]
   const first = await new Tab(model.url, session).open()
