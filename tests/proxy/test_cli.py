@@ -45,6 +45,8 @@ def test_help_and_version() -> None:
         (["--secret", "s" * 16, "--metrics-secret", "s" * 16], "make another one"),
         (["--url-ttl", "0"], "url_ttl"),
         (["--keep-days", "0"], "keep_days"),
+        (["--public-url", "notaurl"], "begins with https://"),
+        (["--public-url", "javascript:alert(1)"], "begins with https://"),
         (["--port", "99999"], "65535"),
         (["--cors-origin", "https://app.example/"], "https://app.example"),
         (["--cors-origin", "app.example"], "not an origin"),
@@ -164,6 +166,10 @@ async def test_without_a_secret_it_answers_what_is_for_this_machine(
             for path in ("/v1/stream/x", "/v1/proxy/x", "/api/generations/x"):
                 answer = await client.get(path, headers={"Host": "evil.example"})
                 assert (answer.status_code == 403) is (status == 403), path
+                for name in ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"):
+                    answer = await client.get(path, headers={name: "192.0.2.7"})
+                    assert (answer.status_code == 403) is (status == 403), (path, name)
+                    assert status != 403 or "PROXY_SECRET" in answer.text
             assert (await client.get("/v1/stream/x")).status_code == 404
         assert await command.terminate() == 0
 

@@ -230,6 +230,10 @@ def test_the_secret_does_not_go_upstream() -> None:
         assert refusal is not None
         assert refusal.code is ErrorCode.BAD_REQUEST
         assert NEW not in refusal.message
+    both = Access(Secrets.parse(NEW), metrics=Secrets.parse(OLD)).not_for_upstreams
+    assert check_forwarded(both, [bearer(OLD)], url) is not None
+    assert check_forwarded(both, [(b"x-key", NEW.encode())], url) is not None
+    assert check_forwarded(both, [], f"https://a.example/?k={OLD}") is not None
     assert check_forwarded(Secrets(()), [bearer(NEW)], f"https://a.example/{NEW}") is None
 
 

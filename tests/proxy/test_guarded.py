@@ -219,6 +219,19 @@ async def test_a_secret_is_replaced_without_breaking_addresses() -> None:
             assert (await proxy.client.get(data)).status_code == status
 
 
+async def test_the_metrics_secret_does_not_go_upstream() -> None:
+    metrics = "the-secret-of-prometheus"
+    async with (
+        upstream(whole(200, b"")) as up,
+        served(secret=SECRET, metrics_secret=metrics) as proxy,
+    ):
+        for url, more in ((up.url, {"X-Key": metrics}), (f"{up.url}?k={metrics}", {})):
+            answer = await proxy.start(url, X_Proxy_Secret=SECRET, **more)
+            assert _code(answer) == (400, "bad_request")
+            assert metrics not in answer.text
+        assert up.calls == []
+
+
 async def test_without_a_secret_nothing_is_signed() -> None:
     async with upstream(whole(200, b"hello")) as up, served() as proxy:
         start = (await proxy.start(up.url)).json()

@@ -136,3 +136,15 @@ async def test_other_paths_are_the_applications(path: str) -> None:
     async with served() as proxy:
         answer = await proxy.client.post(path, timeout=5 * UNIT)
     assert (answer.status_code, answer.headers["x-proxy-error"]) == (404, "not_found")
+
+
+async def test_the_health_check_may_be_a_head() -> None:
+    async with served() as proxy:
+        found = await proxy.client.head("/health")
+        assert (found.status_code, found.content) == (200, b"")
+
+
+@pytest.mark.parametrize("url", ["notaurl", "javascript:alert(1)", ""])
+def test_an_address_that_no_client_can_call_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="begins with https://"):
+        create_app("sqlite://", public_url=url)

@@ -364,7 +364,7 @@ async def test_bad_input(
         ("GET", "/api/{id}/{id}/stop", "POST"),
         ("POST", "/api/{id}", "DELETE"),
         ("POST", "/stream/data", "GET"),
-        ("DELETE", "/health", "GET"),
+        ("DELETE", "/health", "GET, HEAD"),
     ],
 )
 async def test_a_wrong_method_is_told_the_right_ones(method: str, path: str, allowed: str) -> None:

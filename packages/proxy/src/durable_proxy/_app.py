@@ -41,6 +41,7 @@ from durable_proxy._shape_app import ELECTRIC_HEADERS, LogShapes, ShapeApp, Sour
 from durable_proxy._stalled_reads import StalledReads
 from durable_proxy._start_request import METHODS, Limits, StartRequest
 from durable_proxy._upstream import Timeouts
+from durable_proxy._urls import check_public_url
 from durable_proxy._v1_proxy import v1_routes
 from durable_proxy._v1_request import V1Header
 from durable_streams_server import Limits as StreamLimits
@@ -155,9 +156,12 @@ def create_app(
         SecretError: a secret is too short, or cannot be in a header; or the metrics secret is
             one that keeps nobody out.
         PatternError: an entry of ``allow`` cannot be understood.
+        UrlError: ``public_url`` is none that clients can call.
         EgressError: ``egress_proxy`` cannot be understood.
         ElectricUrlError: ``electric_url`` cannot be understood.
     """
+    if public_url is not None:
+        check_public_url(public_url)
     options = Options(
         allowlist=Allowlist.parse(allow, any_upstream=allow_any_upstream),
         limits=limits or Limits(),
@@ -244,7 +248,7 @@ async def _start(proxy: Proxy, guard: Guard, public_url: str | None, request: Re
     ids = request.path_params["session"], request.path_params["request_id"]
     try:
         principal = await guard.admit(request, Right.START)
-        headers, secrets = request.headers.raw, guard.access.secrets
+        headers, secrets = request.headers.raw, guard.access.not_for_upstreams
         wanted = await read_start(request, ids, headers, proxy.options, secrets)
         wanted = wanted.by(principal.name)
         if not wanted.live:
@@ -298,6 +302,7 @@ def _routes(proxy: Proxy, start: Handler) -> APIRouter:
         route_class_override=_answered_by(start),
     )
 
+    @router.head("/health", include_in_schema=False)
     @router.get("/health")
     async def health() -> Response:
         """Tell whether the proxy serves and can write."""

@@ -11,8 +11,9 @@ A request is allowed by the first of these that holds:
 3.  Its address is signed. That grants reading and stopping one generation, and nothing else.
 4.  The application's own dependency (``authorize=``) lets it in, as somebody with certain rights.
 5.  There is neither a secret nor such a dependency: then anybody may do everything. The command
-    listens to this machine only then, and wants a ``Host`` that means this machine: a web page can
-    make a name of its own lead here, and a gateway beside us passes on whoever comes.
+    listens to this machine only then, and wants a ``Host`` that means this machine and no header of
+    a gateway: a web page can make a name of its own lead here, and a gateway beside us passes on
+    whoever comes.
 
 Whoever may start a generation may read and stop it as well: the answer to a start has its signed
 addresses.
@@ -212,6 +213,11 @@ class Access:
         return not self.secrets and not self.asks
 
     @property
+    def not_for_upstreams(self) -> Secrets:
+        """What is no business of an upstream."""
+        return Secrets(self.secrets.texts + self.metrics.texts)
+
+    @property
     def signer(self) -> Signer | None:
         """Signs addresses; None without a secret."""
         return Signer.from_secrets(self.secrets.texts) if self.secrets else None
@@ -286,13 +292,14 @@ def check_forwarded(
     if secrets.are_in(headers):
         return Refusal(
             ErrorCode.BAD_REQUEST,
-            f"a header that would go upstream has the proxy's own secret: send it as"
+            f"a header that would go upstream has a secret of the proxy's own: send it as"
             f" {ProxyHeader.SECRET}, or name the header in {ProxyHeader.STRIP}",
         )
     if secrets.are_in([(b"", text.encode()) for text in (url, unquote(url))]):
         return Refusal(
             ErrorCode.BAD_REQUEST,
-            f"the upstream's URL has the proxy's own secret in it: send it as {ProxyHeader.SECRET}",
+            f"the upstream's URL has a secret of the proxy's own in it: send it as"
+            f" {ProxyHeader.SECRET}",
         )
     return None
 

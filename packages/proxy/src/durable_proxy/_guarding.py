@@ -31,9 +31,11 @@ from durable_proxy._guard import (
     is_for_this_machine,
     permit,
 )
+from durable_proxy._headers import RawHeaders
 from durable_proxy._quota import Quota
 from durable_proxy._refusing import refuse
 from durable_proxy._signing import Signer
+from durable_streams_server import was_passed_on
 from durable_transport.protocol import ErrorCode, generation_paths
 
 TOO_MANY_READERS = Refusal(
@@ -43,6 +45,11 @@ NOT_LOCAL = Refusal(
     ErrorCode.FORBIDDEN,
     "without a secret the proxy answers what is addressed to localhost: set PROXY_SECRET, or start"
     " it with --insecure if whoever gets here may do everything",
+)
+PASSED_ON = Refusal(
+    ErrorCode.FORBIDDEN,
+    "a gateway has passed this on, and without a secret whoever it lets through may do everything:"
+    " set PROXY_SECRET, or start the proxy with --insecure if they may",
 )
 NO_ADDRESSES = Refusal(
     ErrorCode.SIGNATURE_INVALID, "this proxy has no secret to sign addresses with: give it one"
@@ -98,8 +105,8 @@ class Guard:
             RefusedError: they may not.
         """
         if self.access.open:
-            if self.local_only and not is_for_this_machine(request.headers.raw):
-                raise RefusedError(NOT_LOCAL)
+            if self.local_only:
+                _check_local(request.headers.raw)
             return ANYBODY
         if shown is None:
             headers, query = request.headers.raw, request.scope.get("query_string", b"")
@@ -167,6 +174,13 @@ class Guard:
         if give_back is None:
             raise RefusedError(TOO_MANY_READERS)
         return give_back
+
+
+def _check_local(headers: RawHeaders) -> None:
+    if was_passed_on(name for name, _ in headers):
+        raise RefusedError(PASSED_ON)
+    if not is_for_this_machine(headers):
+        raise RefusedError(NOT_LOCAL)
 
 
 def _subject_in(path_params: dict[str, Any]) -> str | None:

@@ -31,6 +31,16 @@ class UrlError(ValueError):
     """The URL is refused; the text says what to write instead."""
 
 
+def check_public_url(url: str) -> None:
+    """Judge the address that this application says it has.
+
+    Raises:
+        UrlError: no client could call it.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise UrlError("--public-url is a URL that begins with https:// or http://")
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """An absolute http or https URL, normalised.

@@ -171,7 +171,7 @@ class _Surface:
 
     async def _parse(self, request: Request) -> StartRequest:
         stream_id, headers = str(uuid4()), as_start(request.headers.raw)
-        secrets = self._guard.access.secrets
+        secrets = self._guard.access.not_for_upstreams
         ids = stream_id, stream_id
         return await read_start(request, ids, headers, self._proxy.options, secrets)
 

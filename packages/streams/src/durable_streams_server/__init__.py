@@ -10,7 +10,7 @@ Operations (`Create`, `Append`, ...) go into `Log.transact`, outcomes (`Appended
 ...) come out.
 """
 
-from durable_streams_server._access import AdminAccess
+from durable_streams_server._access import AdminAccess, was_passed_on
 from durable_streams_server._asgi import StreamsApp
 from durable_streams_server._errors import (
     LogClosedError,
@@ -151,4 +151,5 @@ __all__ = [
     "send_raw",
     "serve",
     "store_name",
+    "was_passed_on",
 ]

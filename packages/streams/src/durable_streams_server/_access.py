@@ -7,6 +7,7 @@ and a page in a browser of this machine can make a name of its own resolve to th
 request itself has to say that it is for this machine, and must not have been passed on.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hmac import compare_digest
 from ipaddress import ip_address
@@ -14,9 +15,11 @@ from urllib.parse import urlsplit
 
 from durable_streams_server._request import Headers, header
 
-_PASSED_ON = (
-    *(b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"),
-    *(b"x-real-ip", b"cf-connecting-ip", b"true-client-ip", b"x-amzn-trace-id"),
+_PASSED_ON = frozenset(
+    {
+        *(b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"),
+        *(b"x-real-ip", b"cf-connecting-ip", b"true-client-ip", b"x-amzn-trace-id"),
+    }
 )
 """Header fields by which gateways tell that they stand between."""
 _OWN_PAGES = (None, "same-origin", "none")
@@ -48,13 +51,18 @@ class AdminAccess:
             if scheme.lower() == "bearer" and compare_digest(given.encode(), self.token.encode()):
                 return None
             return "send the server's admin token: Authorization: Bearer TOKEN"
-        if any(name in headers for name in _PASSED_ON):
+        if was_passed_on(headers):
             return "a gateway has passed this on: start the server with --admin-token to allow it"
         if not (_is_local(peer) and _is_for_this_machine(headers)):
             return "without --admin-token only programs of the server's own machine may ask"
         if header(headers, b"sec-fetch-site") not in _OWN_PAGES:
             return "pages of other sites may not ask"
         return None
+
+
+def was_passed_on(names: Iterable[bytes]) -> bool:
+    """Whether a gateway has passed a request on; ``names``: of its headers, in lower case."""
+    return not _PASSED_ON.isdisjoint(names)
 
 
 def _is_local(peer: str | None) -> bool:

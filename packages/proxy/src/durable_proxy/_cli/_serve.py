@@ -19,6 +19,7 @@ from durable_proxy._hot_paths import hot_paths_first
 from durable_proxy._settings import Settings, SettingsError, load_settings
 from durable_proxy._start_request import Limits
 from durable_proxy._upstream import Timeouts
+from durable_proxy._urls import UrlError, check_public_url
 from durable_streams_server import (
     LOOPBACK_HOSTS,
     BindError,
@@ -144,6 +145,8 @@ def serve_command(
         Access(secrets, metrics=Secrets.parse(settings.metrics_secrets))
         _check_host(settings.host, insecure=insecure or bool(secrets))
         Allowlist.parse(settings.allow)
+        if settings.public_url is not None:
+            check_public_url(settings.public_url)
         if settings.egress_proxy is not None:
             Egress.parse(settings.egress_proxy)
         if settings.electric_url is not None:
@@ -152,7 +155,9 @@ def serve_command(
         observe = _observer(otel=otel, requests=log_level == "debug")
         options = {"allow_any_upstream": allow_any_upstream, "local_only": not insecure}
         run(lambda: _serve(settings, observe, **options))
-    except (SettingsError, PatternError, EgressError, ElectricUrlError, SecretError) as error:
+    except (
+        *(SettingsError, PatternError, EgressError, ElectricUrlError, SecretError, UrlError),
+    ) as error:
         raise click.UsageError(str(error)) from None
     except (BindError, LogError) as error:
         click.echo(f"durable-proxy: {error}", err=True)
