@@ -13,6 +13,14 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[
 """As browsers write it: in lower case, and without a path."""
 
 
+_REPEATED = {
+    "cors_origins": "--cors-origin",
+    "secrets": "--secret",
+    "metrics_secrets": "--metrics-secret",
+}
+"""Options that can be there several times."""
+
+
 class SettingsError(ValueError):
     """A setting cannot be used; the text names it."""
 
@@ -87,5 +95,7 @@ def load_settings(**given: Any) -> Settings:
         return Settings(**{name: value for name, value in given.items() if value not in (None, ())})
     except ValidationError as error:
         first = error.errors()[0]
-        name = first["loc"][0] if first["loc"] else "a setting"
+        name = str(first["loc"][0]) if first["loc"] else "a setting"
+        if name in Settings.model_fields:  # by an option; a variable is told by its own name
+            name = _REPEATED.get(name) or f"--{name.replace('_', '-')}"
         raise SettingsError(f"{name}: {first['msg']}") from error
