@@ -111,6 +111,8 @@ class Terminal(App[None]):
         while True:
             await self._changed.wait()
             self._changed.clear()
+            if not self.query("#status"):
+                return  # on its way out: the widgets go before the connection does
             await self._show()
             await asyncio.sleep(FRAME_SECONDS)
 
