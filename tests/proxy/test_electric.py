@@ -17,36 +17,14 @@ from durable_streams_server import Log, StoreUrlError
 from proxy.harness import UNIT, eventually, served
 from proxy.shapes import Written, of
 from proxy.wire import Upstream, Wire, pieces, upstream, whole
-from streams.postgres import Database, database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
     from proxy.harness import Served
+    from streams.postgres import Database
 
 pytestmark = pytest.mark.anyio
 
 SECRET = "known to Electric"
-
-
-@pytest.fixture(scope="module")
-def _database() -> Iterator[Database]:
-    with database() as found:
-        yield found
-
-
-@pytest.fixture
-def postgres(_database: Database) -> Database:
-    _database.clear()
-    _database.execute("DROP SCHEMA IF EXISTS durable_proxy CASCADE")
-    _database.execute("DROP TABLE IF EXISTS public.data_chunks, public.control_messages")
-    return _database
-
-
-@pytest.fixture
-async def store(postgres: Database) -> AsyncIterator[Log]:
-    async with await Log.open(postgres.url) as log:
-        yield log
 
 
 # ---------------------------------------------------------------------- addresses

@@ -18,32 +18,13 @@ from durable_transport.protocol import generation_paths
 from proxy.harness import eventually, served
 from proxy.shapes import Written
 from proxy.wire import pieces, upstream
-from streams.postgres import Database, database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
+
+    from streams.postgres import Database
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def _database() -> Iterator[Database]:
-    with database() as found:
-        yield found
-
-
-@pytest.fixture
-def postgres(_database: Database) -> Database:
-    _database.clear()
-    _database.execute("DROP SCHEMA IF EXISTS durable_proxy CASCADE")
-    _database.execute("DROP TABLE IF EXISTS public.data_chunks, public.control_messages")
-    return _database
-
-
-@pytest.fixture
-async def store(postgres: Database) -> AsyncIterator[Log]:
-    async with await Log.open(postgres.url) as log:
-        yield log
 
 
 @pytest.fixture

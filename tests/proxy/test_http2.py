@@ -163,6 +163,18 @@ async def test_an_answer_that_breaks_off_keeps_its_bytes(log: Log, ending: objec
         assert len(up.calls) == 1
 
 
+async def test_headers_beyond_measure(log: Log) -> None:
+    async def script(wire: Wire2) -> None:
+        wire.head(200, *[(f"x-filler-{number}", "f" * 1000) for number in range(200)])
+
+    async with upstream2(script) as up, generations(log, tls=client_tls()) as running:
+        request = request_to(up)
+        await running.start(request)
+        payload = (await terminal(log, request.paths)).payload
+        assert payload["code"] == "upstream_unreachable"
+        assert "more than 100 KiB" in payload["message"]
+
+
 @pytest.mark.parametrize("promised", [4, 6])
 @pytest.mark.parametrize("last", ["data", "empty", "trailers"])
 async def test_a_length_that_is_not_kept(log: Log, promised: int, last: str) -> None:

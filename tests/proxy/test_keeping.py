@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from durable_proxy import Timeouts
+from durable_proxy import Timeouts, create_app
 from durable_transport.protocol import session_prefix
 from proxy.harness import UNIT, eventually, served
 from proxy.test_stop import running
@@ -103,6 +103,12 @@ async def test_what_was_kept_long_enough_goes_and_what_runs_does_not() -> None:
         assert time.time() > begun + timeouts.total + kept
         await one.proxy.log.sweep()
         assert await paths_of(one.proxy, one.session) == []
+
+
+@pytest.mark.parametrize("days", [0, -1, float("nan"), float("inf")])
+async def test_days_that_are_none_are_refused(days: float) -> None:
+    with pytest.raises(ValueError, match=r"keep_days=.*above 0"):
+        create_app("sqlite://", keep_days=days)
 
 
 async def test_unless_it_is_said_nothing_goes_by_itself() -> None:

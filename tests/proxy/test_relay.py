@@ -324,6 +324,13 @@ async def test_an_upstream_that_does_not_answer_is_unreachable(log: Log, script:
         assert record.payload["code"] == TerminalCode.UPSTREAM_UNREACHABLE
 
 
+async def test_an_upstream_with_headers_beyond_measure_is_told_the_limit(log: Log) -> None:
+    async with upstream(_huge_head) as up, generations(log) as running:
+        answer = await running.start(start_request(up.url))
+        assert isinstance(answer, Refusal)
+        assert "sent headers of more than 100 KiB, the proxy's limit" in answer.message
+
+
 async def test_a_refused_connection_and_a_name_that_does_not_resolve(log: Log) -> None:
     async with upstream(pieces()) as up:
         gone = up.url

@@ -1,48 +1,33 @@
 """The backend: a chat endpoint that knows nothing of durability, and the proxy beside it.
 
 The page sends its request to ``/durable``, which calls ``/api/chat`` once and writes the answer to
-a log while it comes; the page reads the log. In production the two are rather two services: the
-endpoint stays as it is, and ``durable-proxy serve`` runs elsewhere.
+a log while it comes; the page reads the log (see `_beside`).
 """
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from ag_ui.core import RunAgentInput  # noqa: TC002  (FastAPI reads it)
-from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from pydantic_ai.ui.ag_ui import AGUIAdapter
 
 from durable_ai_transport.tanstack import encode
+from durable_demos._beside import app_with_proxy
 from durable_demos._model import demo_agent
 from durable_demos.tanstack_ai_durable_transport._approvals import with_answers, with_questions
-from durable_proxy import create_app as create_proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from durable_demos._serve import Demo
+    from fastapi import FastAPI
 
-DRAIN_SECONDS = 2
+    from durable_demos._serve import Demo
 
 
 def create_app(demo: Demo) -> FastAPI:
     """The whole demo as one application: chat endpoint, proxy, page."""
-    durable = create_proxy(
-        demo.store(), allow=[f"{demo.origin}/api/chat"], drain_seconds=DRAIN_SECONDS
-    )
-
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        async with durable.router.lifespan_context(durable):
-            yield
-
-    app = FastAPI(title=demo.name, lifespan=lifespan)
-    app.mount("/durable", durable)
-    app.state.drain = durable.state.proxy.drain
-
+    app = app_with_proxy(demo)
     agent = demo_agent(demo.model)
 
     async def answer(run: RunAgentInput) -> AsyncIterator[bytes]:

@@ -4,6 +4,7 @@ A handler parses, decides, and renders; what a generation is and does is elsewhe
 """
 
 import logging
+import math
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -157,6 +158,7 @@ def create_app(
             one that keeps nobody out.
         PatternError: an entry of ``allow`` cannot be understood.
         UrlError: ``public_url`` is none that clients can call.
+        ValueError: ``keep_days`` is no number of days.
         EgressError: ``egress_proxy`` cannot be understood.
         ElectricUrlError: ``electric_url`` cannot be understood.
     """
@@ -172,7 +174,7 @@ def create_app(
         tls=tls,
         egress=None if egress_proxy is None else Egress.parse(egress_proxy),
         electric=None if electric_url is None else ElectricUrl.parse(electric_url, electric_secret),
-        keep_seconds=None if keep_days is None else DAY_SECONDS * keep_days,
+        keep_seconds=None if keep_days is None else _seconds_of(keep_days),
     )
     access = Access(
         Secrets.parse(secret), asks=authorize is not None, metrics=Secrets.parse(metrics_secret)
@@ -203,6 +205,12 @@ def create_app(
             expose_headers=EXPOSED,
         )
     return app
+
+
+def _seconds_of(days: float) -> float:
+    if not 0 < days < math.inf:
+        raise ValueError(f"keep_days={days!r}: give a number above 0, or None to keep all answers")
+    return DAY_SECONDS * days
 
 
 def _lifespan(proxy: Proxy) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:

@@ -21,6 +21,10 @@ class GarbageError(Exception):
     """What came is not an answer in HTTP/1.1, or a head beyond any measure."""
 
 
+class OverheadError(GarbageError):
+    """More came that is no body than `MAX_OVERHEAD_BYTES`."""
+
+
 class TruncatedError(Exception):
     """The connection ended before the end of the answer."""
 
@@ -105,11 +109,13 @@ class ResponseParser:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             # What follows the end concerns the connection and not the answer.
             if not self.complete:
+                if isinstance(error.__context__, OverheadError):
+                    raise error.__context__ from None  # we raised it, when the parser called
                 raise GarbageError(str(error)) from error
             self._trailing = True
         self._overhead = 0 if len(self._body) > pieces else self._overhead + len(data)
         if self._overhead > MAX_OVERHEAD_BYTES and not self.complete:
-            raise GarbageError("too much that is no body")
+            raise OverheadError("too much that is no body")
 
     def end(self) -> None:
         """The connection has ended in good order.
@@ -136,7 +142,7 @@ class ResponseParser:
             # Counted here too: a head that comes in one piece with its body is no overhead.
             self._head_size += len(name) + len(value)
             if self._head_size > MAX_OVERHEAD_BYTES:
-                raise GarbageError("the head is too large")
+                raise OverheadError("the head is too large")
 
     def on_headers_complete(self) -> None:
         """Read the end of a head."""

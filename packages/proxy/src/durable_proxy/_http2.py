@@ -26,10 +26,10 @@ from h2.events import (
     StreamReset,
     WindowUpdated,
 )
-from h2.exceptions import H2Error
+from h2.exceptions import DenialOfServiceError, H2Error
 from h2.settings import SettingCodes, Settings
 
-from durable_proxy._http1 import MAX_OVERHEAD_BYTES, GarbageError, Head
+from durable_proxy._http1 import MAX_OVERHEAD_BYTES, GarbageError, Head, OverheadError
 from durable_proxy._upstream_request import UpstreamRequest
 
 CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024
@@ -218,6 +218,8 @@ class ClientSession:
             while (end := self._frame_end(start)) is not None:
                 yield from self._receive(bytes(self._rest[start:end]))
                 start = end
+        except DenialOfServiceError as error:
+            raise OverheadError(str(error)) from error
         except H2Error as error:
             raise GarbageError(str(error)) from error
         finally:

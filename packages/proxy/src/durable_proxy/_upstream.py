@@ -27,7 +27,13 @@ from durable_proxy._dial import (
 )
 from durable_proxy._egress import Egress
 from durable_proxy._headers import content_type_of, forwardable_headers
-from durable_proxy._http1 import GarbageError, Head, TruncatedError
+from durable_proxy._http1 import (
+    MAX_OVERHEAD_BYTES,
+    GarbageError,
+    Head,
+    OverheadError,
+    TruncatedError,
+)
 from durable_proxy._incoming import BrokenError, NotTakenError, SilentError
 from durable_proxy._lifecycle import Ending, Event
 from durable_proxy._pool import Lease, Pool
@@ -141,6 +147,9 @@ class Upstream:
 async def _ask(lease: Lease, request: UpstreamRequest) -> Head:
     try:
         answer = await lease.ask(request)
+    except OverheadError as error:
+        did = f"sent headers of more than {MAX_OVERHEAD_BYTES // 1024} KiB, the proxy's limit"
+        raise UpstreamError(_unreachable(request, did)) from error
     except GarbageError as error:
         raise UpstreamError(_unreachable(request, "did not answer in HTTP")) from error
     except (TruncatedError, BrokenError) as error:

@@ -38,7 +38,7 @@ def check_public_url(url: str) -> None:
         UrlError: no client could call it.
     """
     if not url.startswith(("http://", "https://")):
-        raise UrlError("--public-url is a URL that begins with https:// or http://")
+        raise UrlError("the public URL (--public-url) is one that begins with https:// or http://")
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,9 @@ logger = logging.getLogger("durable_proxy")
 EXIT_FAILED = 1
 """The proxy could not start; click itself exits with 2 for a wrong command line."""
 
+WRONG_OPTIONS = (
+    *(SettingsError, PatternError, EgressError, ElectricUrlError, SecretError, UrlError),
+)
 NOTHING_ALLOWED = (
     "no upstream is allowed yet: start with --allow 'https://api.openai.com/**'"
     " (or --allow-any-upstream for development)"
@@ -155,9 +158,7 @@ def serve_command(
         observe = _observer(otel=otel, requests=log_level == "debug")
         options = {"allow_any_upstream": allow_any_upstream, "local_only": not insecure}
         run(lambda: _serve(settings, observe, **options))
-    except (
-        *(SettingsError, PatternError, EgressError, ElectricUrlError, SecretError, UrlError),
-    ) as error:
+    except WRONG_OPTIONS as error:
         raise click.UsageError(str(error)) from None
     except (BindError, LogError) as error:
         click.echo(f"durable-proxy: {error}", err=True)
